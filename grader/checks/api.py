@@ -1,0 +1,132 @@
+"""What checks are written with: `@check`, `@work`, findings, and the `Grading` they are handed.
+
+A check is a function that takes the grading and returns a Finding. Work that several checks share (a command run, a
+trained model, a reference score) is a function marked `@work`: it is done once a grading, in parallel with others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from grader.sandbox import Limits, Sandbox
+from grader.sandbox.reader import Reader
+from grader.submission import Submission
+from grader.verdict import Outcome
+from grader.world import World
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: the verdict, what was measured, the bar, and one sentence for the person who reads it."""
+
+    outcome: Outcome
+    reason: str
+    value: str = ""
+    bar: str = ""
+
+
+def passed(reason: str, value: object = "", bar: object = "") -> Finding:
+    return Finding(Outcome.PASS, reason, str(value), str(bar))
+
+
+def failed(reason: str, value: object = "", bar: object = "") -> Finding:
+    return Finding(Outcome.FAIL, reason, str(value), str(bar))
+
+
+class Fault(Exception):
+    """The submission did something wrong that ends the check; becomes `fail` with this sentence."""
+
+
+class Owed(Exception):
+    """Something the submission owes first is missing; becomes `blocked` with this sentence."""
+
+
+class Unavailable(Exception):
+    """This machine lacks what the check needs; becomes `not_run` with this sentence."""
+
+
+class Work(Generic[T]):
+    """Shared work: a function of the grading whose result, or fault, every check that uses it gets."""
+
+    def __init__(self, function: Callable[[Grading], T]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+
+
+def work(function: Callable[[Grading], T]) -> Work[T]:
+    """Mark a function as work that is done once a grading and shared."""
+    return Work(function)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check function bound to its id in stage.toml."""
+
+    id: str
+    function: Callable[[Grading], Finding]
+    uses: tuple[Work[Any], ...]
+    alone: bool
+
+
+def check(id: str, uses: Sequence[Work[Any]] = (), alone: bool = False) -> Callable[[Callable[[Grading], Finding]], Callable[[Grading], Finding]]:
+    """Bind a function to the check `id` of stage.toml.
+
+    `uses` names the work to start ahead of time; `alone` asks for a quiet machine (timing).
+    """
+
+    def bind(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
+        function.__mlekit_check__ = Check(id, function, tuple(uses), alone)  # type: ignore[attr-defined]
+        return function
+
+    return bind
+
+
+@dataclass
+class Grading:
+    """One grading of one submission: the toolbox that checks and work are handed."""
+
+    submission: Submission
+    sandbox: Sandbox
+    reader: Reader
+    world: Callable[[], World]
+    world_name: str
+    scratch: Path
+    pool: Executor
+    limits: Limits = field(default_factory=Limits)
+    disk: Callable[[Path, int], None] = lambda path, size_mb: path.mkdir(parents=True)
+    _done: dict[Work[Any], Future[Any]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _folders: int = 0
+
+    def start(self, work: Work[T]) -> Future[T]:
+        """Start shared work if it has not been, without waiting for it."""
+        with self._lock:
+            if work not in self._done:
+                self._done[work] = self.pool.submit(work.function, self)
+            return self._done[work]
+
+    def get(self, work: Work[T]) -> T:
+        """The result of shared work; raises what the work raised.
+
+        Work may use other work as long as that was started before it: the pool takes them in order.
+        """
+        return self.start(work).result()
+
+    def folder(self, label: str, size_mb: int | None = None) -> Path:
+        """A new empty folder of the judge; size-capped where the sandbox can (`size_mb`)."""
+        with self._lock:
+            self._folders += 1
+            path = self.scratch / f"{self._folders:03d}-{label}"
+        if size_mb is None:
+            path.mkdir(parents=True)
+        else:
+            self.disk(path, size_mb)
+        return path

@@ -1,0 +1,39 @@
+"""What one grading is to do, fixed before anything of the submission runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grader.verdict import CheckSpec, Level
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The checks to run on a submission in a world; what the supervisor hands the worker."""
+
+    submission: Path
+    checks: tuple[CheckSpec, ...]
+    seed: int
+    world_name: str
+    rung: str
+    cores: int
+    cache: Path | None = None
+    reproduce: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> str:
+        data = asdict(self)
+        data["submission"], data["cache"] = str(self.submission), str(self.cache) if self.cache else None
+        return json.dumps(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        data: dict[str, Any] = json.loads(text)
+        data["submission"] = Path(data["submission"])
+        data["cache"] = Path(data["cache"]) if data["cache"] else None
+        data["checks"] = tuple(CheckSpec(**{**c, "level": Level(c["level"])}) for c in data["checks"])
+        data["notes"] = tuple(data["notes"])
+        return cls(**data)

@@ -1,0 +1,120 @@
+"""The interface of the sandbox: what to run, within which limits, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+MEBI = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps on one process tree; seconds are wall-clock, memory is the summed proportional set size."""
+
+    seconds: float = 300.0
+    memory_mb: int = 4096
+    processes: int = 128
+    disk_mb: int = 512
+    output_kb: int = 16_384
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of the judge that the job may see under `/<name>` (on the plain rung: where it is).
+
+    `Mount / "file"` in an argument vector becomes the path as the job sees it.
+    """
+
+    source: Path
+    name: str
+    writable: bool = False
+    below: str = ""
+
+    def __truediv__(self, below: str) -> Mount:
+        return Mount(self.source, self.name, self.writable, f"{self.below}/{below}" if self.below else below)
+
+    def inside(self) -> str:
+        """The path as a job in a mount namespace sees it."""
+        return f"/{self.name}/{self.below}".rstrip("/")
+
+    def outside(self) -> Path:
+        """The path as the judge sees it."""
+        return self.source / self.below if self.below else self.source
+
+
+Argument = str | Mount
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of a submission.
+
+    `argv[0]` may be `python`, which stands for the interpreter of the submission's environment.
+    """
+
+    argv: Sequence[Argument]
+    mounts: Sequence[Mount]
+    cwd: Mount
+    env: Mapping[str, Argument] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    python: Path | None = None  # an interpreter other than the kit's (a locked environment)
+    hidden: Sequence[Path] = ()  # folders of the interpreter's environment that the job must not see
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a job ended.
+
+    `ended` is `exited`, or what stopped it: `time`, `memory`, `processes`, `output`, `disk`, `cancelled`,
+    `missing` (the program does not exist). `code` is None unless it exited.
+    """
+
+    ended: str
+    code: int | None
+    seconds: float
+    output: str  # the last part of stdout and stderr together, printable characters only
+    peak_memory_mb: int = 0
+    peak_processes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.ended == "exited" and self.code == 0
+
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        return {
+            "exited": f"it ended with exit code {self.code}",
+            "time": f"it was still running after {self.seconds:.0f} s and was stopped",
+            "memory": f"it used more memory than allowed ({self.peak_memory_mb} MB seen) and was stopped",
+            "processes": f"it started more processes than allowed ({self.peak_processes} seen) and was stopped",
+            "output": "it printed more than allowed and was stopped",
+            "disk": "it wrote more to disk than allowed and was stopped",
+            "cancelled": "the grading was interrupted",
+            "missing": "the program it names was not found",
+        }[self.ended]
+
+
+class Service(Protocol):
+    """A job that goes on while the judge talks to it."""
+
+    def poll(self) -> Finished | None: ...
+
+    def stop(self, grace_seconds: float = 5.0) -> Finished: ...
+
+
+class Sandbox(Protocol):
+    """One rung of the isolation ladder."""
+
+    name: str
+
+    def run(self, job: Job) -> Finished:
+        """Run to the end, or to a limit; nothing of it is left afterwards."""
+
+    def start(self, job: Job) -> Service:
+        """Start and return at once."""
+
+    def close(self) -> None:
+        """End everything that still runs."""

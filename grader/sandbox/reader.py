@@ -1,0 +1,116 @@
+"""Read what a submission wrote without opening it here: a throw-away sandboxed process hands over plain JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grader.sandbox.base import MEBI, Job, Limits, Mount, Sandbox
+
+INSIDE = Path(__file__).parent / "inside"
+MAX_FILE_MB = 256
+MAX_ANSWER_MB = 256
+MAX_ROWS = 2_000_000
+MAX_JSON_BYTES = 8 * MEBI
+READER_LIMITS = Limits(seconds=120, memory_mb=3072, processes=64, disk_mb=64, output_kb=256)
+
+
+class Unreadable(Exception):
+    """The submission's file is missing or not what the contract says; the message finishes the sentence "FILE ..."."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as plain values; type is bool, int, float, str, timestamp (microseconds UTC), or Arrow's own name."""
+
+    type: str
+    values: list[Any] | None
+
+
+@dataclass(frozen=True)
+class Table:
+    rows: int
+    columns: dict[str, Column]
+
+
+def regular_file(path: Path, max_mb: int = MAX_FILE_MB) -> int:
+    """Open a file for reading without following a link or waiting on a FIFO; the caller closes it.
+
+    Raises Unreadable with what it is instead.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unreadable("was not written") from None
+    except OSError as problem:
+        what = "is a link, which is not followed" if path.is_symlink() else f"cannot be opened ({problem.strerror})"
+        raise Unreadable(what) from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else "FIFO" if stat.S_ISFIFO(found.st_mode) else "special file"
+        raise Unreadable(f"is a {kind}, not a file")
+    if found.st_size > max_mb * MEBI:
+        os.close(handle)
+        raise Unreadable(f"has {found.st_size // MEBI} MB; at most {max_mb} are read")
+    return handle
+
+
+class Reader:
+    """Reads single files through one sandboxed process each; `scratch` is a private folder of the judge."""
+
+    def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
+        self._sandbox, self._scratch, self._count = sandbox, scratch, 0
+
+    def parquet(self, path: Path) -> Table:
+        """A flat Parquet table as plain lists. Raises Unreadable."""
+        answer = self._ask("parquet", path, MAX_ROWS)
+        columns = answer.get("columns")
+        rows = answer.get("rows")
+        if not isinstance(columns, dict) or not isinstance(rows, int):
+            raise Unreadable("could not be read as a table")
+        table = {}
+        for name, column in columns.items():
+            kind, values = column.get("type"), column.get("values")
+            if not isinstance(kind, str) or not (values is None or (isinstance(values, list) and len(values) == rows)):
+                raise Unreadable("could not be read as a table")
+            table[str(name)] = Column(kind, values)
+        return Table(rows, table)
+
+    def json(self, path: Path) -> Any:
+        """The value of a JSON file. Raises Unreadable."""
+        return self._ask("json", path, MAX_JSON_BYTES).get("value")
+
+    def _ask(self, kind: str, path: Path, limit: int) -> dict[str, Any]:
+        os.close(regular_file(path))
+        self._count += 1
+        folder = self._scratch / f"answer-{os.getpid()}-{id(path):x}-{self._count}"
+        folder.mkdir(parents=True)
+        source, answer = Mount(path.parent, "read"), Mount(folder, "answer", writable=True)
+        job = Job(
+            ["python", Mount(INSIDE, "kit") / "read.py", kind, source / path.name, answer / "answer.json", str(limit)],
+            [source, answer, Mount(INSIDE, "kit")],
+            cwd=source,
+            env={"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
+                 "HOME": "/tmp", "PATH": "/usr/bin:/bin", "MLEKIT_CONTRACT": "1"},
+            limits=READER_LIMITS,
+        )  # fmt: skip
+        finished = self._sandbox.run(job)
+        try:
+            handle = regular_file(folder / "answer.json", MAX_ANSWER_MB)
+        except Unreadable:
+            raise Unreadable(f"could not be read: the reader gave no answer ({finished.sentence()})") from None
+        with os.fdopen(handle, "rb") as file:
+            try:
+                answered = json.loads(file.read())
+            except (ValueError, RecursionError):
+                raise Unreadable("could not be read: the reader's answer was damaged") from None
+        if not isinstance(answered, dict):
+            raise Unreadable("could not be read: the reader's answer was damaged")
+        if "problem" in answered:
+            raise Unreadable(f"could not be read: {answered['problem']}")
+        return answered

@@ -1,0 +1,198 @@
+"""What a grading says, as plain data: JSON in, JSON out, no behaviour beyond reading and writing itself.
+
+Others build on `grade.json`, so its shape is fixed and carries `format = 1`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+FORMAT = 1
+
+
+class Outcome(StrEnum):
+    """What one check came to."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    BLOCKED = "blocked"  # something the submission owes first is missing
+    NOT_RUN = "not_run"  # this machine lacks something, or the run ended or was told to skip it
+    GRADER_ERROR = "grader_error"  # our fault: never a pass, never held against the submission
+    PROVIDED = "provided"  # passed on work the kit laid down: it unblocks, it never counts
+
+
+OPEN = frozenset({Outcome.NOT_RUN, Outcome.GRADER_ERROR})  # what might have passed elsewhere
+
+
+class Level(StrEnum):
+    """The three levels of a rubric row, in order."""
+
+    JUNIOR = "junior"
+    SENIOR = "senior"
+    LEAD = "lead"
+
+
+LEVELS = tuple(Level)
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """What is known of a check before it runs; the single source is `exercises/*/stage.toml`.
+
+    `effort` is an author's estimate in minutes of the work behind the check; it orders next steps.
+    """
+
+    id: str
+    stage: str
+    title: str
+    row: str
+    level: Level
+    critical: bool = False
+    required: bool = False
+    weight: int = 1
+    effort: int = 30
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A check and what came of it; `value` and `bar` are texts a person reads side by side."""
+
+    id: str
+    stage: str
+    title: str
+    row: str
+    level: Level
+    critical: bool
+    required: bool
+    weight: int
+    effort: int
+    outcome: Outcome
+    value: str = ""
+    bar: str = ""
+    reason: str = ""
+    reproduce: str = ""
+    seconds: float = 0.0
+    evidence: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: CheckSpec, outcome: Outcome, **said: Any) -> CheckResult:
+        return cls(**asdict(spec), outcome=outcome, **said)
+
+    @property
+    def spec(self) -> CheckSpec:
+        return CheckSpec(**{f.name: getattr(self, f.name) for f in fields(CheckSpec)})
+
+
+@dataclass(frozen=True)
+class StageResult:
+    id: str
+    complete: bool
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """One rubric row: the level met for certain, the most it can be, why, and the cheapest way up."""
+
+    row: str
+    certain: Level | None
+    ceiling: Level | None
+    because: str
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Submission:
+    path: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Everything one grading found; `finished` is False while it runs and when it was interrupted."""
+
+    kit: str
+    contract: int
+    world: str
+    isolation: str
+    submission: Submission
+    seconds: float
+    submission_seconds: float
+    checks: tuple[CheckResult, ...]
+    stages: tuple[StageResult, ...] = ()
+    rows: tuple[RowResult, ...] = ()
+    finished: bool = True
+    notes: tuple[str, ...] = ()
+    format: int = field(default=FORMAT)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether something that belongs to the grading did not come to a verdict on the work."""
+        return not self.finished or any(check.outcome in OPEN for check in self.checks)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write atomically: a reader sees the old grade or the new one, never half of one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(self.to_json(), encoding="utf-8")
+        os.replace(partial, path)
+
+
+class UnreadableGrade(ValueError):
+    """The file is not a grade this kit can read; the message says what is wrong with it."""
+
+
+def read_grade(path: Path) -> Grade:
+    """Read a grade; raises UnreadableGrade with a sentence for a person."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UnreadableGrade(f"{path} cannot be read: {problem}") from None
+    except json.JSONDecodeError as problem:
+        raise UnreadableGrade(f"{path} is not JSON: {problem}") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        given = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise UnreadableGrade(f"{path} has format {given!r}; this kit reads format {FORMAT}")
+    try:
+        return _grade(data)
+    except (TypeError, ValueError, KeyError) as problem:
+        raise UnreadableGrade(f"{path} does not have the shape of a grade: {problem}") from None
+
+
+T = TypeVar("T")
+
+
+def _grade(data: dict[str, Any]) -> Grade:
+    return _make(
+        Grade,
+        data,
+        submission=_make(Submission, data["submission"]),
+        checks=tuple(
+            _make(CheckResult, c, level=Level(c["level"]), outcome=Outcome(c["outcome"]), evidence=tuple(c["evidence"]))
+            for c in data["checks"]
+        ),
+        stages=tuple(_make(StageResult, s) for s in data["stages"]),
+        rows=tuple(
+            _make(RowResult, r, certain=_level(r["certain"]), ceiling=_level(r["ceiling"]), next=tuple(r["next"]))
+            for r in data["rows"]
+        ),
+        notes=tuple(data["notes"]),
+    )
+
+
+def _level(value: str | None) -> Level | None:
+    return None if value is None else Level(value)
+
+
+def _make(kind: type[T], data: dict[str, Any], **over: Any) -> T:
+    unknown = set(data) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"unknown key {sorted(unknown)[0]!r} in {kind.__name__}")
+    return kind(**{**data, **over})
