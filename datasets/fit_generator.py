@@ -33,8 +33,10 @@ def main() -> None:
     weather = pd.read_parquet(SOURCE / "weather.parquet").drop_duplicates(["origin", "observed_local"])
     local = flights.sched_dep_local
     table = flights.assign(
-        observed_local=local.dt.floor("h"), minute=local.dt.hour * 60 + local.dt.minute,
-        dow=local.dt.dayofweek, month=local.dt.month,
+        observed_local=local.dt.floor("h"),
+        minute=local.dt.hour * 60 + local.dt.minute,
+        dow=local.dt.dayofweek,
+        month=local.dt.month,
     ).merge(weather, on=["origin", "observed_local"], how="left")
     for name in ("carrier", "origin", "dest"):
         table[name] = table[name].astype("category")
@@ -42,30 +44,45 @@ def main() -> None:
     flown = table.outcome.eq("flown").to_numpy()
     late = (table.arr_delay_min.fillna(0) > LATE_MINUTES).to_numpy(bool)
     model = HistGradientBoostingClassifier(
-        categorical_features="from_dtype", learning_rate=0.06, max_iter=100, min_samples_leaf=100,
-        early_stopping=False, random_state=0,
+        categorical_features="from_dtype",
+        learning_rate=0.06,
+        max_iter=100,
+        min_samples_leaf=100,
+        early_stopping=False,
+        random_state=0,
     ).fit(table.loc[flown, columns], late[flown])
     chance = model.predict_proba(table[columns])[:, 1]
     logit = np.log(chance / (1 - chance))
 
-    parts = pd.DataFrame({
-        "origin": flights.origin, "date": local.dt.normalize(), "block": (local.dt.hour // BLOCK_HOURS).astype("int8"),
-        "residual": np.where(flown, late - chance, 0.0), "variance": np.where(flown, chance * (1 - chance), 0.0),
-        "cancelled": flights.outcome.eq("cancelled").astype(float),
-    })
+    parts = pd.DataFrame(
+        {
+            "origin": flights.origin,
+            "date": local.dt.normalize(),
+            "block": (local.dt.hour // BLOCK_HOURS).astype("int8"),
+            "residual": np.where(flown, late - chance, 0.0),
+            "variance": np.where(flown, chance * (1 - chance), 0.0),
+            "cancelled": flights.outcome.eq("cancelled").astype(float),
+        }
+    )
     grouped = parts.groupby(["origin", "date", "block"])
     sums = grouped[["residual", "variance"]].sum()
-    shocks = pd.DataFrame({
-        "shock": (sums.residual / (sums.variance + SHRINKAGE)).astype("float32"),
-        "cancelled": grouped.cancelled.mean().astype("float32"),
-    }).reset_index()
+    shocks = pd.DataFrame(
+        {
+            "shock": (sums.residual / (sums.variance + SHRINKAGE)).astype("float32"),
+            "cancelled": grouped.cancelled.mean().astype("float32"),
+        }
+    ).reset_index()
     pq.write_table(
         pa.table({"logit_milli": pa.array(np.round(logit * 1000).astype("int16"))}),
-        SOURCE / "generator.parquet", compression="zstd", compression_level=19,
+        SOURCE / "generator.parquet",
+        compression="zstd",
+        compression_level=19,
     )
     pq.write_table(
         pa.Table.from_pandas(shocks, preserve_index=False).replace_schema_metadata(None),
-        SOURCE / "shocks.parquet", compression="zstd", compression_level=19,
+        SOURCE / "shocks.parquet",
+        compression="zstd",
+        compression_level=19,
     )
 
 

@@ -56,8 +56,7 @@ def flights_table(raw: pd.DataFrame, zones: dict[str, str]) -> pd.DataFrame:
     day = pd.to_datetime(raw[["year", "month", "day"]])
     departure = day + pd.to_timedelta(raw.hour * 60 + raw.minute, unit="m")
     assert (
-        to_utc(departure.dt.floor("h"), "America/New_York")
-        == pd.to_datetime(raw.time_hour, utc=True).dt.as_unit("us")
+        to_utc(departure.dt.floor("h"), "America/New_York") == pd.to_datetime(raw.time_hour, utc=True).dt.as_unit("us")
     ).all(), "time_hour is not the UTC hour of the wall clock"
     departure_utc = to_utc(departure, "America/New_York")
     clock = raw.sched_arr_time
@@ -90,7 +89,7 @@ def flights_table(raw: pd.DataFrame, zones: dict[str, str]) -> pd.DataFrame:
 
 
 def weather_table(raw: pd.DataFrame) -> pd.DataFrame:
-    """Hourly observations by wall clock and UTC; three (origin, wall-clock hour) pairs are doubled on the autumn switch day, no UTC hour is."""
+    """Hourly observations by wall clock and UTC; the autumn switch doubles a wall-clock hour, never a UTC hour."""
     observed = pd.to_datetime(raw.time_hour, utc=True).dt.as_unit("us")
     table = pd.DataFrame({"origin": raw.origin, "observed_at": observed})
     table["observed_local"] = observed.dt.tz_convert("America/New_York").dt.tz_localize(None)
@@ -109,7 +108,9 @@ def airports_table(raw: pd.DataFrame, used: set[str]) -> pd.DataFrame:
 def main(source: Path) -> None:
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     if digest != SOURCE_SHA256:
-        sys.exit(f"{source} has sha256 {digest}; expected d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37")
+        sys.exit(
+            f"{source} has sha256 {digest}; expected d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
+        )
     with tarfile.open(source) as archive:
         raw = {n: read_csv(archive, f"{n}.csv") for n in ("airlines", "airports", "planes", "weather")}
         raw["flights"] = read_csv(archive, "flights.csv.zip")
@@ -119,9 +120,13 @@ def main(source: Path) -> None:
     tables = {
         "flights": flights_table(raw["flights"], zones),
         "weather": weather_table(raw["weather"]),
-        "planes": raw["planes"].rename(columns={"year": "built"})[
+        "planes": raw["planes"]
+        .rename(columns={"year": "built"})[
             ["tailnum", "built", "type", "manufacturer", "model", "engines", "seats", "engine"]
-        ].astype({"built": "Int16", "engines": "int16", "seats": "int16"}).sort_values("tailnum").reset_index(drop=True),
+        ]
+        .astype({"built": "Int16", "engines": "int16", "seats": "int16"})
+        .sort_values("tailnum")
+        .reset_index(drop=True),
         "airports": airports_table(raw["airports"], used),
         "airlines": raw["airlines"].sort_values("carrier").reset_index(drop=True),
     }

@@ -17,7 +17,11 @@ def main() -> None:
 
 
 @app.command()
-def grade(path: Path, stage: Annotated[list[str] | None, typer.Option()] = None, world: Annotated[int | None, typer.Option()] = None) -> None:
+def grade(
+    path: Path,
+    stage: Annotated[list[str] | None, typer.Option()] = None,
+    world: Annotated[int | None, typer.Option()] = None,
+) -> None:
     """Grade a submission."""
     import os
 
@@ -29,10 +33,14 @@ def grade(path: Path, stage: Annotated[list[str] | None, typer.Option()] = None,
     chosen = [stages.find(s) for s in stage] if stage else list(stages.all_stages())
     seed = secrets.randbits(48) if world is None else world
     found = detect()
-    plan = Plan(path.resolve(), tuple(c for s in chosen for c in s.checks), seed, f"{seed}", found.rung, os.cpu_count() or 1)
+    plan = Plan(
+        path.resolve(), tuple(c for s in chosen for c in s.checks), seed, f"{seed}", found.rung, os.cpu_count() or 1
+    )
     result = run(plan, watch=lambda e: None)
     for check in result.checks:
         typer.echo(f"{check.outcome:<12} {check.id}  {check.value}  [{check.bar}]  {check.reason}")
     for row in result.rows:
         typer.echo(f"row {row.row}: {row.certain or 'not yet'}")
-    typer.echo(f"{result.seconds:.1f} s, {result.submission_seconds:.1f} s of them the submission's; isolation: {result.isolation}")
+    typer.echo(
+        f"{result.seconds:.1f} s, {result.submission_seconds:.1f} s of them the submission's; isolation: {result.isolation}"
+    )

@@ -52,7 +52,9 @@ def submission_hash(folder: Path) -> str:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 inner.update(block)
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{inner.hexdigest()}\n".encode("utf-8", "surrogateescape"))
+        digest.update(
+            f"{path.relative_to(folder).as_posix()}\0{inner.hexdigest()}\n".encode("utf-8", "surrogateescape")
+        )
     return digest.hexdigest()
 
 

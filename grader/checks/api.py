@@ -76,7 +76,9 @@ class Check:
     alone: bool
 
 
-def check(id: str, uses: Sequence[Work[Any]] = (), alone: bool = False) -> Callable[[Callable[[Grading], Finding]], Callable[[Grading], Finding]]:
+def check(
+    id: str, uses: Sequence[Work[Any]] = (), alone: bool = False
+) -> Callable[[Callable[[Grading], Finding]], Callable[[Grading], Finding]]:
     """Bind a function to the check `id` of stage.toml.
 
     `uses` names the work to start ahead of time; `alone` asks for a quiet machine (timing).

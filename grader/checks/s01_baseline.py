@@ -74,7 +74,9 @@ def scrambled_run(grading: Grading) -> Ran:
 def answers(grading: Grading, ran: Ran) -> np.ndarray:
     """The probabilities one run wrote, in the order of the rows. Raises Fault."""
     if not ran.ok:
-        raise Fault(f"we ran the notebook from top to bottom in a fresh kernel; {ran.finished.sentence()}{_last_line(ran)}")
+        raise Fault(
+            f"we ran the notebook from top to bottom in a fresh kernel; {ran.finished.sentence()}{_last_line(ran)}"
+        )
     return predictions.read(grading.reader, ran.out / "predictions.parquet", grading.get(case).rows)
 
 
@@ -91,7 +93,9 @@ def runs_top_to_bottom(grading: Grading) -> Finding:
     Accepts: a notebook of a single cell.
     """
     found = answers(grading, grading.get(first_run))
-    return passed(f"the notebook ran and scored all {len(found):,} rows", f"{len(found):,} probabilities", "one per row")
+    return passed(
+        f"the notebook ran and scored all {len(found):,} rows", f"{len(found):,} probabilities", "one per row"
+    )
 
 
 @check("baseline.ignores_after_departure", uses=[case, first_run, scrambled_run])

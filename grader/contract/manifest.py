@@ -63,7 +63,8 @@ class Manifest(BaseModel):
 
     contract: Literal[1] = Field(description="Version of the contract this submission is written for.")
     environment: Literal["kit", "locked"] = Field(
-        "kit", description="`kit`: the kit's interpreter and packages. `locked`: requirements.lock, built once, wheels only."
+        "kit",
+        description="`kit`: the kit's interpreter and packages. `locked`: requirements.lock, built once, wheels only.",
     )
     notebook: RelativePath = Field("notebooks/baseline.ipynb", description="The notebook of stage 01.")
     features: RelativePath = Field("features.toml", description="The feature definitions of stage 04.")

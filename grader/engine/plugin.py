@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -67,7 +67,8 @@ class EnginePlugin:
         except Exception as problem:  # ours: shown as such, kept for a report, never held against the submission
             details = traceback.format_exc()
             finding = Finding(
-                Outcome.GRADER_ERROR, f"the check itself failed ({type(problem).__name__}: {problem}); this is a fault of the kit"
+                Outcome.GRADER_ERROR,
+                f"the check itself failed ({type(problem).__name__}: {problem}); this is a fault of the kit",
             )
         result = CheckResult.of(
             spec, finding.outcome, value=finding.value, bar=finding.bar, reason=finding.reason,
@@ -75,7 +76,6 @@ class EnginePlugin:
         )  # fmt: skip
         self._emit({"event": "check", "result": result, "details": details})
         return True
-
 
 
 def _check(item: Any) -> Check:

@@ -35,7 +35,8 @@ def grade(plan: Plan, watch: Watch = lambda event: None, partial: Path | None = 
 
     def now(finished: bool, why: str = "") -> Grade:
         checks = tuple(
-            results.get(spec.id) or CheckResult.of(spec, Outcome.NOT_RUN, reason=why or "it has not run yet") for spec in plan.checks
+            results.get(spec.id) or CheckResult.of(spec, Outcome.NOT_RUN, reason=why or "it has not run yet")
+            for spec in plan.checks
         )
         return assess(
             Grade(
@@ -48,7 +49,14 @@ def grade(plan: Plan, watch: Watch = lambda event: None, partial: Path | None = 
     def handle(event: dict[str, Any]) -> None:
         if event["event"] == "check":
             data = event["result"]
-            result = CheckResult(**{**data, "level": Level(data["level"]), "outcome": Outcome(data["outcome"]), "evidence": tuple(data["evidence"])})
+            result = CheckResult(
+                **{
+                    **data,
+                    "level": Level(data["level"]),
+                    "outcome": Outcome(data["outcome"]),
+                    "evidence": tuple(data["evidence"]),
+                }
+            )
             results[result.id] = result
             if partial is not None:
                 now(False).write(partial)
@@ -68,7 +76,9 @@ def grade(plan: Plan, watch: Watch = lambda event: None, partial: Path | None = 
         for spec in plan.checks:
             if spec.id not in results:
                 results[spec.id] = CheckResult.of(
-                    spec, Outcome.GRADER_ERROR, reason=f"the grader's worker ended early (code {code}): {errors or 'no message'}"
+                    spec,
+                    Outcome.GRADER_ERROR,
+                    reason=f"the grader's worker ended early (code {code}): {errors or 'no message'}",
                 )
         final = now(True)
     if partial is not None:
@@ -105,7 +115,6 @@ def _drive(plan: Plan, handle: Watch) -> tuple[bool, int, str]:
         errors.seek(0, os.SEEK_END)
         errors.seek(max(0, errors.tell() - 4000))
         lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-        if os.environ.get("DBG"): print("\n".join(lines))
     return interrupted, worker.returncode, lines[-1] if lines else ""
 
 

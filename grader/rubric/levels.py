@@ -50,7 +50,9 @@ def assess(grade: Grade, rule: Rule | None = None) -> Grade:
         perhaps = sure | {c.id for c in mine if c.outcome in OPEN}
         rows.append(RowResult(row, level_of(mine, sure, rule), level_of(mine, perhaps, rule), ""))
     stages = [
-        StageResult(s, all(c.outcome in (Outcome.PASS, Outcome.PROVIDED) for c in grade.checks if c.stage == s and c.required))
+        StageResult(
+            s, all(c.outcome in (Outcome.PASS, Outcome.PROVIDED) for c in grade.checks if c.stage == s and c.required)
+        )
         for s in sorted({c.stage for c in grade.checks})
     ]
     return replace(grade, rows=tuple(rows), stages=tuple(stages))

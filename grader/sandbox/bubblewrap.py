@@ -15,7 +15,10 @@ from grader.sandbox.process import Process
 
 SANDBOX_UID = 1000
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
-ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime", "/etc/ssl/certs", "/etc/mime.types")  # fmt: skip
+ETC = (
+    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime", "/etc/ssl/certs",
+    "/etc/mime.types",
+)  # fmt: skip
 WRAPPERS = 2  # bwrap itself and its first process inside
 SHM_MB = 64
 

@@ -15,7 +15,6 @@ import psutil
 from grader.sandbox.base import Argument, Finished, Job, Mount
 from grader.sandbox.process import Process
 
-
 TOKEN = "MLEKIT_JOB"  # marks every process of one job, so that none of another is ended
 
 

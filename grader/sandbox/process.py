@@ -17,7 +17,9 @@ from grader.sandbox.base import MEBI, Finished, Limits
 
 KEPT_OUTPUT = 16 * 1024  # bytes of the end of the output that are kept for messages
 POLL_SECONDS = 0.05
-_UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\u00a0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\uffff]")
+_UNPRINTABLE = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\u00a0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\uffff]"
+)
 
 
 def printable(data: bytes) -> str:
@@ -89,6 +91,7 @@ class Process:
                     return self._end("disk")
                 next_memory = time.monotonic() + 4 * (time.monotonic() - now) + POLL_SECONDS
             time.sleep(POLL_SECONDS)
+        return None
 
     def _tree(self) -> list[psutil.Process]:
         try:

@@ -186,13 +186,14 @@ def _effects(seed: int, flights: pd.DataFrame, month: np.ndarray) -> np.ndarray:
     draw = stream(seed, "effects")
     walk = draw.normal(0, CARRIER_DRIFT_SD, (12, carriers)).cumsum(axis=0)
     by_tail = np.append(draw.normal(0, TAIL_SD, tails), 0.0)  # code -1: no tail number
-    return (
+    effect: np.ndarray = (
         draw.normal(0, CARRIER_SD, carriers)[carrier]
         + walk[month, carrier]
         + draw.normal(0, DEST_SD, dests)[dest]
         + draw.normal(0, HOUR_SD, (origins, 24))[origin, hour]
         + by_tail[tail]
     )
+    return effect
 
 
 def _with_mean(logit: np.ndarray, mean: float) -> np.ndarray:
@@ -211,8 +212,15 @@ def _with_mean(logit: np.ndarray, mean: float) -> np.ndarray:
 
 
 def _donors(
-    draw: np.random.Generator, origin: np.ndarray, day: np.ndarray, donor_day: np.ndarray, month: np.ndarray,
-    block: np.ndarray, late: np.ndarray, was_late: np.ndarray, landed: np.ndarray,
+    draw: np.random.Generator,
+    origin: np.ndarray,
+    day: np.ndarray,
+    donor_day: np.ndarray,
+    month: np.ndarray,
+    block: np.ndarray,
+    late: np.ndarray,
+    was_late: np.ndarray,
+    landed: np.ndarray,
 ) -> np.ndarray:
     """For each flight the number of a landed real flight to take minutes from.
 
@@ -271,7 +279,9 @@ def _rename(seed: int, source: dict[str, Any]) -> None:
     )
     source["planes"] = planes.assign(tailnum=planes["tailnum"].map(new_tails)).sort_values("tailnum", ignore_index=True)
     renamed = airlines["carrier"].map(new_carriers)
-    source["airlines"] = airlines.assign(carrier=renamed, name="Airline " + renamed).sort_values("carrier", ignore_index=True)
+    source["airlines"] = airlines.assign(carrier=renamed, name="Airline " + renamed).sort_values(
+        "carrier", ignore_index=True
+    )
 
 
 def _assemble(seed: int | None, year: int, source: dict[str, Any]) -> World:
@@ -324,13 +334,16 @@ def _assemble(seed: int | None, year: int, source: dict[str, Any]) -> World:
     wx.insert(1, "observed_at", wx.pop("observed_at"))
     wx.insert(2, "known_at", wx["observed_at"] + pd.Timedelta(hours=WEATHER_KNOWN_AFTER_HOURS))
     numbers = wx.select_dtypes("float32").columns
-    wx = _microseconds(wx.astype(dict.fromkeys(numbers, "float64")).sort_values(["observed_at", "origin"], ignore_index=True))
+    wx = _microseconds(
+        wx.astype(dict.fromkeys(numbers, "float64")).sort_values(["observed_at", "origin"], ignore_index=True)
+    )
     return World(seed, year, table, wx, source["planes"], source["airports"], source["airlines"])
 
 
 def _utc(local: pd.Series) -> pd.Series:
     """Wall clock of New York to UTC; the first of two equal hours, the next existing one of a missing hour."""
-    return local.dt.tz_localize(ZONE, ambiguous=True, nonexistent="shift_forward").dt.tz_convert("UTC")
+    aware: pd.Series = local.dt.tz_localize(ZONE, ambiguous=True, nonexistent="shift_forward").dt.tz_convert("UTC")
+    return aware
 
 
 def _microseconds(table: pd.DataFrame) -> pd.DataFrame:

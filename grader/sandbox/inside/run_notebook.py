@@ -19,12 +19,16 @@ def main(path: str) -> int:
         print(f"{path} is not a notebook: {type(problem).__name__}: {problem}")
         return 1
     notebook.metadata.pop("kernelspec", None)
-    client = NotebookClient(notebook, kernel_name="python3", timeout=None, allow_errors=False, resources={"metadata": {"path": "."}})
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=None, allow_errors=False, resources={"metadata": {"path": "."}}
+    )
     try:
         client.execute()
     except CellExecutionError as problem:
         cells = [c for c in notebook.cells if c.cell_type == "code"]
-        number = next((i for i, c in enumerate(cells, 1) if any(o.output_type == "error" for o in c.get("outputs", []))), 0)
+        number = next(
+            (i for i, c in enumerate(cells, 1) if any(o.output_type == "error" for o in c.get("outputs", []))), 0
+        )
         print(f"code cell {number} of {len(cells)} raised {problem.ename}: {problem.evalue}")
         return 1
     except (CellTimeoutError, DeadKernelError) as problem:
