@@ -3,7 +3,7 @@
 `choose()` gives the best rung this machine allows; every result names the rung it had.
 """
 
-from grader.sandbox.base import Finished, Job, Limits, Mount, Sandbox, Service
+from grader.sandbox.base import Finished, Job, Limits, Mount, Sandbox, SandboxFault, Service
 from grader.sandbox.choose import Detection, choose, detect
 
-__all__ = ["Detection", "Finished", "Job", "Limits", "Mount", "Sandbox", "Service", "choose", "detect"]
+__all__ = ["Detection", "Finished", "Job", "Limits", "Mount", "Sandbox", "SandboxFault", "Service", "choose", "detect"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,12 @@ class Mount:
         return self.source / self.below if self.below else self.source
 
 
-Argument = str | Mount
+# A word of a command line or a value of its environment; a tuple becomes a search path joined as the system joins them.
+Argument = str | Mount | tuple[str | Mount, ...]
+
+
+class SandboxFault(Exception):
+    """The sandbox itself failed, which is no fault of the submission; becomes `grader_error` with this sentence."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ class Job:
     env: Mapping[str, Argument] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     python: Path | None = None  # an interpreter other than the kit's (a locked environment)
-    hidden: Sequence[Path] = ()  # folders of the interpreter's environment that the job must not see
+    also_python: Path | None = None  # one more interpreter to make visible, for the kit's tools
+    hidden: Sequence[Path] = ()  # folders that the job must not see though they lie in one that it does
+    network: bool = True  # the loopback of the grading (on the plain rung: of the machine, always)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,8 @@ class Finished:
     """How a job ended.
 
     `ended` is `exited`, or what stopped it: `time`, `memory`, `processes`, `output`, `disk`, `cancelled`,
-    `missing` (the program does not exist). `code` is None unless it exited.
+    `missing` (the program does not exist or cannot be run). `code` is None unless it exited, and 128 + the signal's
+    number when a signal ended it. `disk` is seen on the plain rung only; elsewhere the job itself meets a full disk.
     """
 
     ended: str
@@ -86,7 +95,7 @@ class Finished:
     def sentence(self) -> str:
         """What happened, for a person."""
         return {
-            "exited": f"it ended with exit code {self.code}",
+            "exited": f"it ended with exit code {self.code}{_signal(self.code)}",
             "time": f"it was still running after {self.seconds:.0f} s and was stopped",
             "memory": f"it used more memory than allowed ({self.peak_memory_mb} MB seen) and was stopped",
             "processes": f"it started more processes than allowed ({self.peak_processes} seen) and was stopped",
@@ -95,6 +104,13 @@ class Finished:
             "cancelled": "the grading was interrupted",
             "missing": "the program it names was not found",
         }[self.ended]
+
+
+def _signal(code: int | None) -> str:
+    try:
+        return f" ({signal.Signals((code or 0) - 128).name})"
+    except ValueError:
+        return ""
 
 
 class Service(Protocol):
@@ -111,10 +127,13 @@ class Sandbox(Protocol):
     name: str
 
     def run(self, job: Job) -> Finished:
-        """Run to the end, or to a limit; nothing of it is left afterwards."""
+        """Run to the end, or to a limit; nothing of it is left afterwards. Raises SandboxFault."""
 
     def start(self, job: Job) -> Service:
-        """Start and return at once."""
+        """Start and return at once. Raises SandboxFault."""
+
+    def path(self, mount: Mount) -> str:
+        """The path of a mount as the job sees it."""
 
     def close(self) -> None:
         """End everything that still runs."""

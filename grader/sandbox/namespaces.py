@@ -95,3 +95,22 @@ def adopt_orphans() -> None:
     """Become the parent of whatever a job leaves behind in another session, so that it can be ended."""
     if supported():
         _libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def main(bwrap: str) -> int:
+    """Try what a grading needs, in a process of its own; says on stderr what refused."""
+    try:
+        enter()
+    except OSError as problem:
+        print(problem.strerror or problem, file=sys.stderr)
+        return 1
+    import subprocess
+
+    line = ["--ro-bind", "/", "/", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--disable-userns", "--cap-drop", "ALL",
+            "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/",
+            "true"]  # fmt: skip
+    return subprocess.run([bwrap, *line], check=False).returncode
+
+
+if __name__ == "__main__":  # grader.sandbox.choose runs this file, without the package: nothing else need be imported
+    sys.exit(main(sys.argv[1]))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from pathlib import Path
 
 import psutil
 
-from grader.sandbox.base import Argument, Finished, Job, Mount
-from grader.sandbox.process import Process
+from grader.sandbox.base import Argument, Finished, Job, Mount, SandboxFault
+from grader.sandbox.members import Family
+from grader.sandbox.process import NOT_RUNNABLE, Ended, Process, Slots
 
 TOKEN = "MLEKIT_JOB"  # marks every process of one job, so that none of another is ended
+KILL_SECONDS = 3.0
 
 
 class Plain:
@@ -27,57 +31,89 @@ class Plain:
         from grader.sandbox import namespaces
 
         namespaces.adopt_orphans()
-        self._slots = threading.BoundedSemaphore(slots)
-        self._running: set[Process] = set()
-        self._lock = threading.Lock()
+        self._slots = Slots(slots)
 
-    def start(self, job: Job) -> Process:
+    def start(self, job: Job) -> Process | Ended:
+        """Start a job; one whose program is missing is over at once. Raises SandboxFault."""
+        cwd = str(job.cwd.outside())
+        if not os.path.isdir(cwd):
+            raise SandboxFault(f"{cwd}, to be started in, is not there")
+        try:
+            return self._slots.start(lambda: self._start(job, cwd))
+        except OSError as problem:
+            if problem.errno in NOT_RUNNABLE:
+                return Ended(Finished("missing", None, 0.0, f"{problem.filename}: {problem.strerror}"))
+            raise SandboxFault(f"the command could not be started: {problem.strerror}") from None
+
+    def run(self, job: Job) -> Finished:
+        with self._slots.turn:
+            return self.start(job).wait()
+
+    def close(self) -> None:
+        self._slots.close()
+
+    def _start(self, job: Job, cwd: str) -> Process:
         argv = [_outside(part) for part in job.argv]
         python = job.python or Path(sys.executable)
         if argv and argv[0] == "python":
             argv[0] = str(python)
-        token = secrets.token_hex(8)
+        token, family = secrets.token_hex(8), Family()
+        own_tmp = Path(tempfile.mkdtemp(prefix="mlekit-job-"))
         environment = {k: _outside(v) for k, v in job.env.items()}
-        environment |= {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", TOKEN: token}
-        writable = tuple(m.source for m in job.mounts if m.writable)
-        process = Process(
-            argv, environment, job.limits, lambda popen: _kill(popen, token), cwd=str(job.cwd.outside()), disk=writable
-        )
-        with self._lock:
-            self._running = {p for p in self._running if p.poll() is None} | {process}
-        return process
+        environment |= {
+            "PATH": f"{python.parent}{os.pathsep}{os.defpath}", "TMPDIR": str(own_tmp), TOKEN: token,
+        }  # fmt: skip
 
-    def run(self, job: Job) -> Finished:
+        def kill_all(popen: subprocess.Popen[bytes]) -> None:
+            _kill(popen, token, family)
+            if popen.poll() is not None:
+                shutil.rmtree(own_tmp, ignore_errors=True)
+
+        writable = (own_tmp, *(m.source for m in job.mounts if m.writable))
         try:
-            with self._slots:
-                return self.start(job).wait()
-        except (FileNotFoundError, PermissionError, NotADirectoryError) as problem:
-            return Finished("missing", None, 0.0, f"{problem.strerror}: {problem.filename}")
-
-    def close(self) -> None:
-        with self._lock:
-            running, self._running = self._running, set()
-        for process in running:
-            process.stop(0)
+            return Process(argv, environment, job.limits, family, kill_all, cwd=cwd, disk=writable)
+        except OSError:
+            shutil.rmtree(own_tmp, ignore_errors=True)
+            raise
 
 
-def _kill(popen: subprocess.Popen[bytes], token: str) -> None:
-    """End the job's session, and whatever of it changed its session and so came back to us as an orphan."""
-    try:
-        os.killpg(popen.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+def _kill(popen: subprocess.Popen[bytes], token: str, family: Family) -> None:
+    """End the job's session, everyone seen below it, and whatever of it came back to us as an orphan."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while True:
+        try:
+            os.killpg(popen.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        family.kill()
+        left = _orphans(token, popen.pid)
+        for process in left:
+            try:
+                process.kill()
+            except psutil.Error:
+                pass
+        _, left = psutil.wait_procs(left, timeout=0.2)
+        if not left and not _orphans(token, popen.pid) or time.monotonic() > deadline:
+            return
+
+
+def _orphans(token: str, own: int) -> list[psutil.Process]:
+    """Processes of the job `token` below us, other than its first (which is waited for elsewhere)."""
+    found = []
     try:
         below = psutil.Process().children(recursive=True)
     except psutil.Error:
-        return
+        return []
     for process in below:
         try:
-            if process.pid == popen.pid or process.environ().get(TOKEN) == token:
-                process.kill()
+            if process.pid != own and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(TOKEN) == token:
+                found.append(process)
         except psutil.Error:
             pass
+    return found
 
 
 def _outside(value: Argument) -> str:
+    if isinstance(value, tuple):
+        return os.pathsep.join(_outside(part) for part in value)
     return str(value.outside()) if isinstance(value, Mount) else value

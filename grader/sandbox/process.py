@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -9,17 +10,23 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
-
-from grader.sandbox.base import MEBI, Finished, Limits
+from grader.sandbox.base import MEBI, Finished, Limits, SandboxFault
+from grader.sandbox.members import Family
 
 KEPT_OUTPUT = 16 * 1024  # bytes of the end of the output that are kept for messages
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
+POLL_SHARE = 0.05  # of one core, at most, goes into watching
+ACCOUNT_SECONDS = 0.5  # proportional memory and folder sizes cost more, so they are looked at less often
+THREADS_PER_PROCESS = 32  # a job may have this many threads for every process that its limit allows
+NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP)
 _UNPRINTABLE = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\u00a0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\uffff]"
 )
+# bwrap ends with the thread that started it, so all are started by one that stays
+_starter = ThreadPoolExecutor(1, thread_name_prefix="mlekit-start")
 
 
 def printable(data: bytes) -> str:
@@ -29,30 +36,38 @@ def printable(data: bytes) -> str:
 
 
 class Process:
-    """A running process tree. `kill_all` ends whatever of it is left, also what changed its session."""
+    """A running process tree.
+
+    `members` tells who belongs to it, `kill_all` ends whatever of it is left, `judge_end` says what an exit code means
+    (`exited` or `missing`, or raises SandboxFault), and `disk` are folders whose sizes are watched.
+    """
 
     def __init__(
         self,
         argv: Sequence[str],
         env: Mapping[str, str],
         limits: Limits,
+        members: Family,
         kill_all: Callable[[subprocess.Popen[bytes]], None],
+        judge_end: Callable[[int, str], str] = lambda code, output: "exited",
         cwd: str | None = None,
-        uncounted: int = 0,
         disk: Sequence[Path] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """`uncounted` processes at the root belong to the sandbox; `disk` are folders whose sizes are watched."""
+        self._limits, self._members, self._kill_all, self._judge_end = limits, members, kill_all, judge_end
         self._disk = disk
-        self._limits, self._kill_all, self._uncounted = limits, kill_all, uncounted
         self._tail, self._seen = bytearray(), 0
         self._stopped_by: str | None = None
         self._peak_memory = self._peak_processes = 0
-        self._began = time.monotonic()
         self._finished: Finished | None = None
-        self._popen = subprocess.Popen(
-            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+        self._fault: SandboxFault | None = None
+        self._over, self._ending = threading.Event(), threading.Lock()
+        self._began = time.monotonic()
+        self._popen = _starter.submit(
+            subprocess.Popen, argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True, pass_fds=pass_fds,
+        ).result()  # fmt: skip
+        members.attach(self._popen.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._reader.start()
@@ -64,41 +79,46 @@ class Process:
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
-        while chunk := os.read(self._popen.stdout.fileno(), 65536):
-            self._seen += len(chunk)
-            self._tail += chunk
-            del self._tail[:-KEPT_OUTPUT]
-            if self._seen > self._limits.output_kb * 1024:
-                self._end("output")
-                return
+        with self._popen.stdout as stream:
+            while chunk := os.read(stream.fileno(), 65536):
+                self._seen += len(chunk)
+                self._tail += chunk
+                del self._tail[:-KEPT_OUTPUT]
+                if self._seen > self._limits.output_kb * 1024:
+                    self._end("output")
+                    return
 
     def _watch(self) -> None:
-        limits = self._limits
-        next_memory = 0.0
-        while self._popen.poll() is None:
+        next_account = 0.0
+        while not self._over.is_set():
             now = time.monotonic()
-            if now - self._began > limits.seconds:
+            if now - self._began > self._limits.seconds:
                 return self._end("time")
-            tree = self._tree()
-            self._peak_processes = max(self._peak_processes, len(tree) - self._uncounted)
-            if self._peak_processes > limits.processes:
+            resident = self._watch_processes()
+            if resident is None:
                 return self._end("processes")
-            if now >= next_memory:  # proportional set sizes cost a millisecond a process
-                self._peak_memory = max(self._peak_memory, _memory_mb(tree))
-                if self._peak_memory > limits.memory_mb:
-                    return self._end("memory")
-                if sum(_size_mb(folder) for folder in self._disk) > limits.disk_mb:
-                    return self._end("disk")
-                next_memory = time.monotonic() + 4 * (time.monotonic() - now) + POLL_SECONDS
-            time.sleep(POLL_SECONDS)
+            if now >= next_account or resident > self._limits.memory_mb:
+                if why := self._account():
+                    return self._end(why)
+                next_account = time.monotonic() + max(ACCOUNT_SECONDS, (time.monotonic() - now) / POLL_SHARE)
+            left = self._began + self._limits.seconds - time.monotonic()
+            pause = max(POLL_SECONDS, (time.monotonic() - now) / POLL_SHARE)
+            self._over.wait(max(0.0, min(pause, left)))
         return None
 
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            root = psutil.Process(self._popen.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.Error:
-            return []
+    def _watch_processes(self) -> int | None:
+        """Summed resident memory in MB, or None when there are too many processes or threads."""
+        use, allowed = self._members.use(), self._limits.processes
+        self._peak_processes = max(self._peak_processes, use.processes)
+        too_many = use.processes > allowed or use.threads > allowed * THREADS_PER_PROCESS
+        return None if too_many else use.resident_mb
+
+    def _account(self) -> str:
+        """What a slower look finds over its limit."""
+        self._peak_memory = max(self._peak_memory, self._members.proportional_mb())
+        if self._peak_memory > self._limits.memory_mb:
+            return "memory"
+        return "disk" if sum(_size_mb(folder) for folder in self._disk) > self._limits.disk_mb else ""
 
     def _end(self, why: str) -> None:
         if self._stopped_by is None and self._popen.poll() is None:
@@ -109,27 +129,38 @@ class Process:
         return self.wait() if self._popen.poll() is not None else None
 
     def wait(self) -> Finished:
-        """Wait for the end (the watcher bounds it) and say how it came."""
-        if self._finished is None:
-            self._popen.wait()
-            self._kill_all(self._popen)
-            self._reader.join(timeout=2)
-            self._watcher.join(timeout=2)
-            ended = self._stopped_by or "exited"
-            self._finished = Finished(
-                ended,
-                self._popen.returncode if ended == "exited" else None,
-                time.monotonic() - self._began,
-                printable(bytes(self._tail)),
-                self._peak_memory,
-                self._peak_processes,
-            )
+        """Wait for the end (the watcher bounds it) and say how it came. Raises SandboxFault."""
+        self._popen.wait()
+        with self._ending:
+            if self._finished is None and self._fault is None:
+                self._settle()
+        if self._fault is not None:
+            raise self._fault
+        assert self._finished is not None
         return self._finished
+
+    def _settle(self) -> None:
+        seconds = time.monotonic() - self._began
+        self._over.set()
+        self._kill_all(self._popen)
+        self._reader.join(timeout=2)
+        self._watcher.join(timeout=2)
+        self._members.close()
+        code = self._popen.returncode if self._popen.returncode >= 0 else 128 - self._popen.returncode
+        output = printable(bytes(self._tail))
+        try:
+            ended = self._stopped_by or self._judge_end(code, output)
+        except SandboxFault as fault:
+            self._fault = fault
+            return
+        self._finished = Finished(
+            ended, code if ended == "exited" else None, seconds, output, self._peak_memory, self._peak_processes
+        )
 
     def stop(self, grace_seconds: float = 5.0) -> Finished:
         """Ask the job to end, then end it."""
         if self._popen.poll() is None and grace_seconds > 0:
-            self.signal(signal.SIGTERM)
+            self._members.signal(signal.SIGTERM)
             deadline = time.monotonic() + grace_seconds
             while self._popen.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -137,28 +168,52 @@ class Process:
             self._end("cancelled")
         return self.wait()
 
-    def signal(self, number: int) -> None:
-        """Signal the job's own first process (behind the uncounted ones of the sandbox)."""
-        tree = self._tree()
-        if len(tree) > self._uncounted:
-            try:
-                tree[self._uncounted].send_signal(number)
-            except psutil.Error:
-                pass
+
+class Ended:
+    """A service that was over before it began."""
+
+    def __init__(self, finished: Finished) -> None:
+        self._finished = finished
+
+    def poll(self) -> Finished | None:
+        return self._finished
+
+    def wait(self) -> Finished:
+        return self._finished
+
+    def stop(self, grace_seconds: float = 5.0) -> Finished:
+        return self._finished
 
 
-def _memory_mb(tree: Sequence[psutil.Process]) -> int:
-    total = 0
-    for process in tree:
-        try:
-            with open(f"/proc/{process.pid}/smaps_rollup", "rb") as rollup:
-                total += next((int(line.split()[1]) * 1024 for line in rollup if line.startswith(b"Pss:")), 0)
-        except OSError:
+CANCELLED = Ended(Finished("cancelled", None, 0.0, ""))
+
+
+class Slots:
+    """At most so many jobs of a sandbox at once, and all of them ended together."""
+
+    def __init__(self, slots: int) -> None:
+        self.turn = threading.BoundedSemaphore(slots)
+        self._running: set[Process] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self, make: Callable[[], Process]) -> Process | Ended:
+        with self._lock:
+            if self._closed:
+                return CANCELLED
+            process = make()
+            self._running = {p for p in self._running if p._finished is None and p._fault is None} | {process}
+            return process
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            running, self._running = self._running, set()
+        for process in running:
             try:
-                total += process.memory_info().rss
-            except psutil.Error:
+                process.stop(0)
+            except SandboxFault:
                 pass
-    return total // MEBI
 
 
 def _size_mb(folder: Path) -> int:

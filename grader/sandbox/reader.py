@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grader.home import PACKAGE
 from grader.sandbox.base import MEBI, Job, Limits, Mount, Sandbox
 
 INSIDE = Path(__file__).parent / "inside"
 MAX_FILE_MB = 256
 MAX_ANSWER_MB = 256
 MAX_ROWS = 2_000_000
+MAX_VALUES = 16_000_000
 MAX_JSON_BYTES = 8 * MEBI
 READER_LIMITS = Limits(seconds=120, memory_mb=3072, processes=64, disk_mb=64, output_kb=256)
 
@@ -68,7 +70,7 @@ class Reader:
 
     def parquet(self, path: Path) -> Table:
         """A flat Parquet table as plain lists. Raises Unreadable."""
-        answer = self._ask("parquet", path, MAX_ROWS)
+        answer = self._ask("parquet", path, MAX_ROWS, MAX_VALUES)
         columns = answer.get("columns")
         rows = answer.get("rows")
         if not isinstance(columns, dict) or not isinstance(rows, int):
@@ -85,19 +87,22 @@ class Reader:
         """The value of a JSON file. Raises Unreadable."""
         return self._ask("json", path, MAX_JSON_BYTES).get("value")
 
-    def _ask(self, kind: str, path: Path, limit: int) -> dict[str, Any]:
+    def _ask(self, kind: str, path: Path, *most: int) -> dict[str, Any]:
         os.close(regular_file(path))
         self._count += 1
         folder = self._scratch / f"answer-{os.getpid()}-{id(path):x}-{self._count}"
         folder.mkdir(parents=True)
         source, answer = Mount(path.parent, "read"), Mount(folder, "answer", writable=True)
         job = Job(
-            ["python", Mount(INSIDE, "kit") / "read.py", kind, source / path.name, answer / "answer.json", str(limit)],
+            ["python", Mount(INSIDE, "kit") / "read.py", kind, source / path.name, answer / "answer.json",
+             *map(str, most)],
             [source, answer, Mount(INSIDE, "kit")],
             cwd=source,
             env={"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
                  "HOME": "/tmp", "PATH": "/usr/bin:/bin", "MLEKIT_CONTRACT": "1"},
             limits=READER_LIMITS,
+            hidden=[PACKAGE],
+            network=False,
         )  # fmt: skip
         finished = self._sandbox.run(job)
         try:
@@ -107,6 +112,7 @@ class Reader:
         with os.fdopen(handle, "rb") as file:
             try:
                 answered = json.loads(file.read())
+                (folder / "answer.json").unlink()
             except (ValueError, RecursionError):
                 raise Unreadable("could not be read: the reader's answer was damaged") from None
         if not isinstance(answered, dict):

@@ -7,9 +7,27 @@ The kernel is the interpreter that runs this file, whatever the notebook's metad
 
 import sys
 
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+try:
+    import ipykernel  # noqa: F401
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+except ImportError as lacking:
+    print(f"this environment cannot run a notebook ({lacking}); add nbclient and ipykernel to requirements.lock")
+    sys.exit(1)
+
+
+class Runner(NotebookClient):
+    """Passes what cells print on to our own output, where it is capped, and keeps no display of theirs."""
+
+    def process_message(self, msg, cell, cell_index):
+        kind = msg["msg_type"]
+        if kind == "stream":
+            sys.stdout.write(msg["content"]["text"])
+            sys.stdout.flush()
+        if kind in ("stream", "display_data", "update_display_data", "execute_result"):
+            return None
+        return super().process_message(msg, cell, cell_index)
 
 
 def main(path: str) -> int:
@@ -19,7 +37,7 @@ def main(path: str) -> int:
         print(f"{path} is not a notebook: {type(problem).__name__}: {problem}")
         return 1
     notebook.metadata.pop("kernelspec", None)
-    client = NotebookClient(
+    client = Runner(
         notebook, kernel_name="python3", timeout=None, allow_errors=False, resources={"metadata": {"path": "."}}
     )
     try:
