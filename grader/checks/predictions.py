@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grader.checks.api import Fault
 from grader.sandbox.reader import Reader, Unreadable
@@ -11,10 +12,49 @@ from grader.world import Rows
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Probabilities for some of the rows handed out, and which rows those are; both of shape (n,)."""
+
+    positions: np.ndarray
+    probability: np.ndarray
 
 
 def read(reader: Reader, path: Path, rows: Rows) -> np.ndarray:
     """Probabilities, shape (n,), for the rows as they were handed out. Raises Fault with what is wrong."""
+    name = path.name
+    ids, found = _table(reader, path)
+    expected = rows.table["row_id"].tolist()
+    if len(ids) != len(expected):
+        raise Fault(f"{name} has {len(ids):,} rows for {len(expected):,} rows to score; write exactly one per row")
+    if ids != expected:
+        if sorted(map(str, ids)) == sorted(expected):
+            raise Fault(f"{name}: row_id is in another order than the rows to score; keep their order")
+        twice = len(ids) - len(set(map(str, ids)))
+        why = f"{twice:,} are doubled" if twice else "some are unknown"
+        raise Fault(f"{name}: row_id differs from the rows to score ({why}); copy it from them")
+    return found
+
+
+def read_subset(reader: Reader, path: Path, known: pd.Series) -> Subset:
+    """Probabilities for some of the `known` ids, in any order. Raises Fault with what is wrong."""
+    import pandas as pd
+
+    ids, found = _table(reader, path)
+    positions = pd.Index(known).get_indexer(pd.Index(ids, dtype=object))
+    strange = int((positions < 0).sum())
+    if strange:
+        raise Fault(f"{path.name}: {strange:,} row_id are not the flight_id of a landed flight in the data")
+    if len(set(ids)) != len(ids):
+        raise Fault(f"{path.name}: {len(ids) - len(set(ids)):,} row_id are doubled")
+    return Subset(positions, found)
+
+
+def _table(reader: Reader, path: Path) -> tuple[list[Any], np.ndarray]:
+    """The two columns of a predictions table, with finite probabilities. Raises Fault."""
     import numpy as np
 
     name = path.name
@@ -27,17 +67,10 @@ def read(reader: Reader, path: Path, rows: Rows) -> np.ndarray:
         got = ", ".join(sorted(table.columns)[:8]) or "none"
         raise Fault(f"{name} has no column {missing[0]}; it needs row_id and probability, it has {got}")
     ids, column = table.columns["row_id"], table.columns["probability"]
+    if ids.type != "str" or ids.values is None:
+        raise Fault(f"{name}: row_id is of type {ids.type}; it must be text, as in the rows to score")
     if column.type not in ("float", "int") or column.values is None:
         raise Fault(f"{name}: probability is of type {column.type}; it must be a float")
-    if table.rows != len(rows):
-        raise Fault(f"{name} has {table.rows:,} rows for {len(rows):,} rows to score; write exactly one per row")
-    expected = rows.table["row_id"].tolist()
-    if ids.values != expected:
-        same = ids.values is not None and set(map(str, ids.values)) == set(expected)
-        raise Fault(
-            f"{name}: row_id is in another order than the rows to score; keep their order" if same
-            else f"{name}: row_id differs from the rows to score; copy it from them"
-        )  # fmt: skip
     found = np.array([np.nan if v is None else v for v in column.values], dtype=np.float64)
     bad = int((~np.isfinite(found)).sum())
     if bad:
@@ -45,4 +78,4 @@ def read(reader: Reader, path: Path, rows: Rows) -> np.ndarray:
     outside = int(((found < 0) | (found > 1)).sum())
     if outside:
         raise Fault(f"{name}: {outside:,} of {len(found):,} probabilities lie outside 0 to 1")
-    return found
+    return ids.values, found

@@ -6,21 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader.checks import predictions
+from grader import stages
+from grader.checks import predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.sandbox import Mount
-from grader.sandbox.reader import INSIDE
+from grader.contract.outputs import BaselineReport, OutputProblem, parse_output
+from grader.sandbox.reader import INSIDE, Unreadable
 from grader.submission import Ran
 from grader.world import Rows, draw_rows, write_data
 from grader.world.layout import scrambled
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 TRAIN_MONTHS, LATER_MONTHS = slice(0, 3), slice(3, 5)
-FLIGHTS_PER_MONTH = 8_000
+FLIGHTS_PER_MONTH = 12_000
 ROWS = 8_000
 EQUAL = 1e-9
+BARS = stages.find("01").bars
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,18 @@ class Case:
     """The hidden data of this stage: a DATA folder to learn from and later rows to score."""
 
     data: Path
+    flights: pd.DataFrame
     rows: Rows
 
 
 @work
 def case(grading: Grading) -> Case:
+    import pandas as pd
+
     world = grading.world()
     data = grading.folder("data")
     write_data(world, data, world.months[TRAIN_MONTHS], FLIGHTS_PER_MONTH)
-    return Case(data, draw_rows(world, world.months[LATER_MONTHS], ROWS, "baseline", careless=True))
+    return Case(data, pd.read_parquet(data / "flights"), draw_rows(world, world.months[LATER_MONTHS], ROWS, "baseline", careless=True))
 
 
 def run_notebook(grading: Grading, rows: Rows, label: str) -> Ran:
@@ -71,18 +78,47 @@ def scrambled_run(grading: Grading) -> Ran:
     return run_notebook(grading, scrambled(grading.get(case).rows, share=0.5), "scrambled")
 
 
+@work
+def first_answers(grading: Grading) -> np.ndarray:
+    """The probabilities of the first run; for the checks that need them, it is owed that it went well."""
+    try:
+        return answers(grading, grading.get(first_run))
+    except Fault:
+        raise Owed("the notebook has to run and score every row first: see baseline.runs_top_to_bottom") from None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the notebook says of its own validation: its report, and the late labels and scores of its rows."""
+
+    report: BaselineReport
+    late: np.ndarray
+    probability: np.ndarray
+    share_contiguous: float
+
+
+@work
+def validation(grading: Grading) -> Validation:
+    """Report and validation rows of the first run, joined to the labels the grader handed out. Raises Fault."""
+    grading.get(first_answers)
+    out = grading.get(first_run).out
+    try:
+        report = parse_output(BaselineReport, grading.reader.json(out / "report.json"))
+    except (Unreadable, OutputProblem) as problem:
+        raise Fault(f"report.json {problem}") from None
+    landed = yardstick.labelled(grading.get(case).flights)
+    order = predictions.read_subset(grading.reader, out / "validation.parquet", landed["flight_id"])
+    chosen = landed.iloc[order.positions]
+    first = chosen["sched_dep"].min()
+    stretch = landed[landed["sched_dep"] >= first]
+    return Validation(report, chosen["late"].to_numpy(bool), order.probability, len(chosen) / len(stretch))
+
+
 def answers(grading: Grading, ran: Ran) -> np.ndarray:
     """The probabilities one run wrote, in the order of the rows. Raises Fault."""
     if not ran.ok:
-        raise Fault(
-            f"we ran the notebook from top to bottom in a fresh kernel; {ran.finished.sentence()}{_last_line(ran)}"
-        )
+        raise Fault(f"we ran the notebook from top to bottom in a fresh kernel; {ran.sentence()}")
     return predictions.read(grading.reader, ran.out / "predictions.parquet", grading.get(case).rows)
-
-
-def _last_line(ran: Ran) -> str:
-    lines = [line for line in ran.finished.output.splitlines() if line.strip()]
-    return f": {lines[-1][:300]}" if lines else ""
 
 
 @check("baseline.runs_top_to_bottom", uses=[case, first_run])
@@ -107,7 +143,7 @@ def ignores_after_departure(grading: Grading) -> Finding:
     """
     import numpy as np
 
-    before, after = answers(grading, grading.get(first_run)), answers(grading, grading.get(scrambled_run))
+    before, after = grading.get(first_answers), answers(grading, grading.get(scrambled_run))
     touched = np.arange(len(before)) < len(before) // 2
     moved = np.abs(after - before) > EQUAL
     if moved[touched].any():
@@ -124,3 +160,95 @@ def ignores_after_departure(grading: Grading) -> Finding:
             f"{share:.1%} of changed rows moved", "0 %",
         )  # fmt: skip
     return passed("predictions stayed the same when after-departure columns were scrambled", "0 rows moved", "0 rows")
+
+
+@check("baseline.beats_simple_rules", uses=[case, first_run, first_answers])
+def beats_simple_rules(grading: Grading) -> Finding:
+    """On later months the model orders flights better than the late rate of their airline, and not too well to be true.
+
+    Catches: one probability for all; a lookup of the airline's rate; a model fitted to shuffled labels; a leak (AUC .85
+    and more cannot be reached two hours ahead). Accepts: a logistic regression, a smoothed table of airline by hour.
+    """
+    found, case_ = grading.get(first_answers), grading.get(case)
+    late, simple = case_.rows.late, yardstick.carrier_rates(case_.flights, case_.rows)
+    score = statistics.auc(late, found)
+    if score >= BARS["too_good_auc"]:
+        return failed(
+            "this is too good to be true: nobody can know so much two hours before departure, so the model has seen the "
+            "answer (a column filled in after departure, or labels of the same days)",
+            f"AUC {score:.3f}", f"below {BARS['too_good_auc']:.2f}",
+        )  # fmt: skip
+    ahead, error = statistics.auc_difference(late, found, simple)
+    value, bar = f"AUC {score:.3f}, {ahead:+.3f}", f"{statistics.auc(late, simple):.3f} + {BARS['errors'] * error:.3f}"
+    if ahead <= BARS["errors"] * error:
+        return failed("on later months the model orders flights no better than the late rate of their airline", value, bar)
+    return passed("on later months the model is clearly better than the late rate of each airline", value, bar)
+
+
+@check("baseline.split_by_time", uses=[case, first_run, first_answers, validation])
+def split_by_time(grading: Grading) -> Finding:
+    """The reported score is the score of the validation rows, which are the last stretch of the calendar, and it holds later.
+
+    Catches: a random split; a score measured on training rows; a number typed into the report.
+    Accepts: any length of the validation stretch from 2 % of the flights on.
+    """
+    mine, found = grading.get(validation), grading.get(first_answers)
+    total = len(yardstick.labelled(grading.get(case).flights))
+    if len(mine.late) < BARS["validation_share"] * total or mine.late.all() or not mine.late.any():
+        return failed(
+            "the validation rows are too few to say anything; keep back at least the last week",
+            f"{len(mine.late):,} rows", f"{int(BARS['validation_share'] * total):,} rows, late and not late",
+        )  # fmt: skip
+    if mine.share_contiguous < BARS["contiguous"]:
+        return failed(
+            "the validation rows are not the last stretch of the calendar: flights after the first of them were left for "
+            "training, so the score looks into the future",
+            f"{mine.share_contiguous:.0%} of the flights from then on", f"{BARS['contiguous']:.0%}",
+        )  # fmt: skip
+    recomputed = statistics.auc(mine.late, mine.probability)
+    if abs(recomputed - mine.report.auc) > BARS["report_tolerance"]:
+        return failed(
+            "report.json gives another AUC than validation.parquet does", f"reported {mine.report.auc:.4f}", f"recomputed {recomputed:.4f}"
+        )
+    later = statistics.auc(grading.get(case).rows.late, found)
+    value, bar = f"reported {recomputed:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} apart"
+    if recomputed - later > BARS["optimism"]:
+        return failed("the reported score does not hold on later months", value, bar)
+    return passed("the reported score was measured on the last stretch of the calendar and holds later", value, bar)
+
+
+@check("baseline.calibrated", uses=[case, first_run, first_answers])
+def calibrated(grading: Grading) -> Finding:
+    """Where the model says 30 %, about 30 % of later flights are late.
+
+    Catches: class_weight="balanced" left in; probabilities of an overfitted forest; scores that are no probabilities.
+    Accepts: a base rate that drifted by a few points, which nobody could have known.
+    """
+    error = statistics.calibration_error(grading.get(case).rows.late, grading.get(first_answers))
+    value, bar = f"calibration error {error:.3f}", f"at most {BARS['calibration']:.2f}"
+    if error > BARS["calibration"]:
+        return failed("on later months the stated probabilities are far from the observed rates", value, bar)
+    return passed("on later months the stated probabilities agree with the observed rates", value, bar)
+
+
+@check("baseline.interval_is_honest", uses=[case, first_run, first_answers, validation])
+def interval_is_honest(grading: Grading) -> Finding:
+    """The reported 95 % interval holds the reported AUC and is about as wide as that many rows allow.
+
+    Catches: an interval of plus or minus .001; one copied from another model; one so wide that it says nothing.
+    Accepts: bootstrap, DeLong, Hanley-McNeil, or the spread over days.
+    """
+    mine = grading.get(validation)
+    if mine.late.all() or not mine.late.any():
+        raise Owed("the validation rows hold only one outcome: see baseline.split_by_time")
+    low, high, score = mine.report.auc_low, mine.report.auc_high, mine.report.auc
+    half, expected = (high - low) / 2, 1.96 * statistics.auc_error(mine.late, mine.probability)
+    value = f"{low:.3f} to {high:.3f} around {score:.3f}"
+    bar = f"half width {expected * BARS['interval_low']:.3f} to {expected * BARS['interval_high']:.3f}"
+    if not low <= score <= high:
+        return failed("the reported interval does not hold the reported AUC", value, bar)
+    if half < expected * BARS["interval_low"]:
+        return failed("the reported interval is narrower than that many validation rows allow", value, bar)
+    if half > expected * BARS["interval_high"]:
+        return failed("the reported interval is wider than the validation rows give reason for", value, bar)
+    return passed("the reported interval is as wide as the validation rows give reason for", value, bar)

@@ -1,0 +1,439 @@
+"""Stage 02, package: the `train`, `predict` and `test` commands are run as someone else would run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader import home, stages
+from grader.checks import predictions, statistics, yardstick
+from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
+from grader.contract.outputs import ModelRecord, OutputProblem, Refusal, TestResult, parse_output
+from grader.sandbox import Mount
+from grader.sandbox.base import Argument
+from grader.sandbox.reader import INSIDE, Unreadable
+from grader.submission import CONTRACT_EXIT_REFUSED, Ran
+from grader.world import Rows, draw_rows, write_data
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+TRAIN_MONTHS, DATA_MONTHS, LATER_MONTHS = slice(0, 3), slice(0, 4), slice(4, 6)
+FLIGHTS_PER_MONTH = 12_000
+ROWS, SOME_ROWS = 8_000, 2_000
+SEED = 20
+BARS = stages.find("02").bars
+
+BAD_CONFIGS = {
+    "seed": ('seed = "seven"', "a text where a whole number belongs"),
+    "train_start": ('train_start = "2013-13-45"', "a date that does not exist"),
+    "train_end": ('train_end = "1999-01-31"', "a window without any flight"),
+    "sede": ("sede = 7", "a key nobody knows, as a typing error makes it"),
+}
+FAULTS = {
+    "permuted": "answers given to the wrong rows",
+    "constant": "the same answer for every row",
+    "nan_on_unseen": "no number for a category not seen in training",
+    "not_reproducible": "another model at every training",
+    "bad_config_accepted": "a wrong configuration accepted",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The hidden data of this stage; the DATA folder goes on for a month after the training window."""
+
+    data: Path
+    given: Path
+    flights: pd.DataFrame
+    labelled_in_window: int
+    window: tuple[str, str]
+    rows: Rows
+
+
+@work
+def case(grading: Grading) -> Case:
+    import calendar
+
+    import pandas as pd
+
+    world = grading.world()
+    data, given = grading.folder("data"), grading.folder("given")
+    write_data(world, data, world.months[DATA_MONTHS], FLIGHTS_PER_MONTH)
+    months = world.months[TRAIN_MONTHS]
+    last_day = calendar.monthrange(world.year, int(months[-1][5:]))[1]
+    window = (f"{months[0]}-01", f"{months[-1]}-{last_day}")
+    flights = pd.read_parquet(data / "flights")
+    day = flights["sched_dep_local"].str.slice(0, 10)
+    inside = flights[(day >= window[0]) & (day <= window[1])]
+    (given / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
+    (given / "config.toml").write_text(config(window))
+    rows = draw_rows(world, world.months[LATER_MONTHS], ROWS, "package")
+    rows.write(given / "rows.parquet")
+    return Case(data, given, inside, len(yardstick.labelled(inside)), window, rows)
+
+
+def config(window: tuple[str, str], seed: int = SEED) -> str:
+    return f'seed = {seed}\ntrain_start = "{window[0]}"\ntrain_end = "{window[1]}"\n'
+
+
+def command(grading: Grading, name: str) -> list[str]:
+    """The submission's command line. Raises Owed."""
+    argv = grading.submission.manifest.argv(name)
+    if argv is None:
+        raise Owed(f"the command {name} is not declared; add it to [tool.mlekit.commands]")
+    return argv
+
+
+def train(grading: Grading, label: str, data: Path, given: Path, env: dict[str, Argument] | None = None) -> Ran:
+    """Run `train` on a data folder with the configuration and use case in `given`."""
+    argv = command(grading, "train")
+    out = grading.folder(label, grading.limits.disk_mb)
+    source, settings = Mount(data, "data"), Mount(given, "given")
+    arguments: list[Argument] = [
+        *argv, "--usecase", settings / "usecase.toml", "--data", source, "--config", settings / "config.toml",
+        "--out", Mount(out / "out", "out", writable=True),
+    ]  # fmt: skip
+    return grading.submission.run("train", arguments, [source, settings], out, grading.limits, env)
+
+
+def predict(grading: Grading, label: str, model: Ran, rows: Rows) -> np.ndarray:
+    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Fault."""
+    argv = command(grading, "predict")
+    out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
+    rows.write(given / "rows.parquet")
+    (given / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
+    source, settings, trained = Mount(grading.get(case).data, "data"), Mount(given, "given"), Mount(model.out, "model")
+    arguments: list[Argument] = [
+        *argv, "--usecase", settings / "usecase.toml", "--model", trained, "--data", source,
+        "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
+    ]  # fmt: skip
+    ran = grading.submission.run("predict", arguments, [source, settings, trained], out, grading.limits)
+    if not ran.ok:
+        raise Fault(f"we ran predict on {len(rows):,} rows; {ran.sentence()}")
+    return predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
+
+
+@work
+def first_training(grading: Grading) -> Ran:
+    case_ = grading.get(case)
+    return train(grading, "train", case_.data, case_.given, {"PYTHONHASHSEED": "1"})
+
+
+@work
+def model(grading: Grading) -> Ran:
+    """The trained model; for the checks that need one, it is owed that training went well."""
+    ran = grading.get(first_training)
+    if not ran.ok:
+        raise Owed("the train command has to work first: see package.trains_from_fresh_copy")
+    return ran
+
+
+@work
+def first_answers(grading: Grading) -> np.ndarray:
+    return predict(grading, "predict", grading.get(model), grading.get(case).rows)
+
+
+@work
+def second_answers(grading: Grading) -> np.ndarray:
+    """Train again on the same flights in another order, under another hash seed, and predict."""
+    case_ = grading.get(case)
+    grading.get(model)
+    again = train(grading, "train-again", shuffled_data(grading, case_), case_.given, {"PYTHONHASHSEED": "2"})
+    if not again.ok:
+        raise Fault(f"we trained again with the same seed on the same flights in another order; {again.sentence()}")
+    return predict(grading, "predict-again", again, case_.rows)
+
+
+def shuffled_data(grading: Grading, case_: Case) -> Path:
+    """The same DATA folder with the rows of each flights file in another order."""
+    import shutil
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from grader.world.build import stream
+
+    target = grading.folder("data-again")
+    shutil.copytree(case_.data, target, dirs_exist_ok=True)
+    for path in sorted((target / "flights").glob("*.parquet")):
+        table = pq.read_table(path)
+        order = stream(0, path.name).permutation(table.num_rows)
+        pq.write_table(table.take(pa.array(order)), path)
+    return target
+
+
+@check("package.trains_from_fresh_copy", uses=[case, first_training])
+def trains_from_fresh_copy(grading: Grading) -> Finding:
+    """`train` in a clean read-only copy learns from unseen data, only inside the window, and says what it used.
+
+    Catches: a path of its author's machine; a model shipped instead of trained; the window ignored.
+    Accepts: any model format, any further files, flights dropped for a reason.
+    """
+    case_, ran = grading.get(case), grading.get(first_training)
+    if ran.absent:
+        raise Owed(f"there is no train command yet; {ran.sentence()}")
+    if not ran.ok:
+        raise Fault(f"we ran train in a fresh copy on data it had not seen; {ran.sentence()}")
+    try:
+        record = parse_output(ModelRecord, grading.reader.json(ran.out / "model.json"))
+    except (Unreadable, OutputProblem) as problem:
+        raise Fault(f"train ended well, but model.json {problem}") from None
+    window = (str(record.train_start), str(record.train_end))
+    if window != case_.window or record.seed != SEED:
+        return failed(
+            "model.json does not repeat the configuration that train was given",
+            f"{window[0]} to {window[1]}, seed {record.seed}", f"{case_.window[0]} to {case_.window[1]}, seed {SEED}",
+        )  # fmt: skip
+    bar = f"1 to {case_.labelled_in_window:,} rows"
+    if not 0 < record.rows <= case_.labelled_in_window:
+        return failed(
+            "model.json counts more training rows than the configured window has landed flights; only flights scheduled "
+            "from train_start to train_end may be learned from", f"{record.rows:,} rows", bar,
+        )  # fmt: skip
+    return passed("train worked in a fresh copy on data it had not seen", f"{record.rows:,} rows", bar)
+
+
+@check("package.as_good_as_honest", uses=[case, first_training, model, first_answers])
+def as_good_as_honest(grading: Grading) -> Finding:
+    """On later months the model orders flights about as well as a plain logistic regression on the schedule.
+
+    Catches: labels shuffled or turned round; a model of one feature; a model of a few hundred rows.
+    Accepts: gradient boosting, naive Bayes, a table of rates, a hand-written regression.
+    """
+    case_, found = grading.get(case), grading.get(first_answers)
+    late, honest = case_.rows.late, yardstick.honest_model(case_.flights, case_.rows)
+    ahead, error = statistics.auc_difference(late, found, honest)
+    slack = BARS["errors"] * error + BARS["margin"]
+    value = f"AUC {statistics.auc(late, found):.3f}"
+    bar = f"at least {statistics.auc(late, honest) - slack:.3f}"
+    if ahead < -slack:
+        return failed("on later months the model is clearly worse than a plain logistic regression", value, bar)
+    return passed("on later months the model keeps up with a plain logistic regression", value, bar)
+
+
+@check("package.reproducible", uses=[case, first_training, model, first_answers, second_answers])
+def reproducible(grading: Grading) -> Finding:
+    """Training twice with one seed gives one model, also when files hold the rows in another order.
+
+    Catches: a forgotten random_state; an order taken from a set or from the file; a clock in the features.
+    Accepts: different bytes in the model file, as long as its predictions agree.
+    """
+    import numpy as np
+
+    apart = float(np.abs(grading.get(first_answers) - grading.get(second_answers)).max())
+    value, bar = f"largest difference {apart:.2g}", f"at most {BARS['equal']:.0g}"
+    if apart > BARS["equal"]:
+        return failed(
+            "we trained twice with the same seed on the same flights, the second time with rows in another order and another "
+            "PYTHONHASHSEED, and predictions differ; fix the seed and sort by flight_id before training", value, bar,
+        )  # fmt: skip
+    return passed("two trainings with the same seed agree", value, bar)
+
+
+@work
+def shuffled_answers(grading: Grading) -> tuple[np.ndarray, np.ndarray]:
+    """Half of the rows in another order: their positions in the full batch, and what they got."""
+    from grader.world.build import stream
+
+    trained, case_ = grading.get(model), grading.get(case)
+    positions = stream(1, "some rows").permutation(len(case_.rows))[:SOME_ROWS]
+    return positions, predict(grading, "predict-shuffled", trained, case_.rows.take(positions))
+
+
+@work
+def single_answer(grading: Grading) -> tuple[int, float]:
+    """One row alone: its position in the full batch, and what it got."""
+    trained, case_ = grading.get(model), grading.get(case)
+    position = len(case_.rows) // 3
+    return position, float(predict(grading, "predict-one", trained, case_.rows.take([position]))[0])
+
+
+@check("package.rows_stand_alone", uses=[case, first_training, model, first_answers, shuffled_answers, single_answer])
+def rows_stand_alone(grading: Grading) -> Finding:
+    """What a row gets depends on that row, not on its neighbours, their number or their order.
+
+    Catches: scaling or filling by statistics of the batch; ranks instead of probabilities; answers sorted by a join.
+    Accepts: any way of batching inside.
+    """
+    import numpy as np
+
+    found = grading.get(first_answers)
+    positions, some = grading.get(shuffled_answers)
+    position, alone = grading.get(single_answer)
+    moved = float(np.abs(found[positions] - some).max())
+    apart = max(moved, abs(found[position] - alone))
+    value, bar = f"largest difference {apart:.2g}", f"at most {BARS['equal']:.0g}"
+    if apart > BARS["equal"]:
+        how = "in another order and company" if moved > BARS["equal"] else "alone"
+        return failed(f"rows got other answers {how} than in the full batch", value, bar)
+    return passed("rows get the same answer alone, in another order and in the full batch", value, bar)
+
+
+@check("package.survives_odd_rows", uses=[case, first_training, model])
+def survives_odd_rows(grading: Grading) -> Finding:
+    """Categories never seen, missing values and extreme numbers get a finite probability, in the same file as usual rows.
+
+    Catches: an encoder that raises on the unknown; NaN that goes through; rows silently dropped.
+    Accepts: any probability for them.
+    """
+    found = predict(grading, "predict-odd", grading.get(model), odd_rows(grading.get(case).rows))
+    return passed("odd rows got finite probabilities", f"{len(found):,} probabilities", "one per row, finite")
+
+
+def odd_rows(rows: Rows) -> Rows:
+    """Some usual rows, each changed in one way that happens in production."""
+    import numpy as np
+    import pandas as pd
+
+    kept = rows.take(np.arange(40))
+    table = kept.table.copy()
+    table.loc[0, "carrier"] = "QQ"
+    table.loc[1, "origin"] = "XXX"
+    table.loc[2, "dest"] = "ZZZ"
+    table.loc[3, ["carrier", "dest"]] = ["--", "\u65e5\u672c"]
+    table.loc[4, "tailnum"] = None
+    table.loc[5, "distance_miles"] = np.nan
+    table.loc[6, "distance_miles"] = 1e12
+    table.loc[7, "distance_miles"] = -1.0
+    table.loc[8, "sched_arr"] = pd.NaT
+    table.loc[9, "flight_no"] = 2_000_000_000
+    table.loc[10, "tailnum"] = "N" * 300
+    return Rows(table, kept.late, kept.after)
+
+
+@work
+def refusals(grading: Grading) -> dict[str, Ran]:
+    """`train` with each wrong configuration, one key wrong at a time."""
+    case_ = grading.get(case)
+    grading.get(model)
+    runs = {}
+    for key, (line, _) in BAD_CONFIGS.items():
+        given = grading.folder(f"bad-{key}")
+        lines = [text for text in config(case_.window).splitlines() if text.split(" = ")[0] != key]
+        if key == "train_end":  # the whole window lies before the data
+            lines = [text for text in lines if not text.startswith("train_start")] + ['train_start = "1999-01-01"']
+        (given / "config.toml").write_text("\n".join([*lines, line]) + "\n")
+        (given / "usecase.toml").write_bytes((case_.given / "usecase.toml").read_bytes())
+        runs[key] = train(grading, f"train-bad-{key}", case_.data, given)
+    return runs
+
+
+@check("package.refuses_bad_config", uses=[case, first_training, model, refusals])
+def refuses_bad_config(grading: Grading) -> Finding:
+    """A wrong value, an impossible date, an empty window and an unknown key end with exit code 2 and the key's name.
+
+    Catches: a traceback; a default used silently; a typing error ignored.
+    Accepts: either end of an empty window named, any words in the message.
+    """
+    for key, ran in grading.get(refusals).items():
+        line, what = BAD_CONFIGS[key]
+        said = f"we put `{line}` ({what}) into the configuration"
+        if ran.finished.ended != "exited" or ran.finished.code != CONTRACT_EXIT_REFUSED:
+            return failed(f"{said}; train should refuse with exit code 2, {ran.sentence()}", f"exit {ran.finished.code}", "exit 2")
+        try:
+            refusal = parse_output(Refusal, grading.reader.json(ran.refusal))
+        except (Unreadable, OutputProblem) as problem:
+            raise Fault(f"{said}; train ended with exit code 2, but the file $MLEKIT_REFUSAL {problem}") from None
+        allowed = {key, "train_start"} if key == "train_end" else {key}
+        if refusal.key not in allowed:
+            named = f"key {refusal.key!r}" if refusal.key else "no key"
+            return failed(f"{said}; the refusal should name that key", named, " or ".join(sorted(allowed)))
+    count = len(BAD_CONFIGS)
+    return passed("wrong configurations are refused and the key is named", f"{count} of {count} refused", "all")
+
+
+@work
+def plain_tests(grading: Grading) -> Ran:
+    """The submission's own tests on its own commands."""
+    return own_tests(grading, "tests", None)
+
+
+@work
+def wrapped_tests(grading: Grading) -> Ran:
+    """The same behind a wrapper that changes nothing."""
+    return own_tests(grading, "tests-wrapped", "none")
+
+
+def faulty_tests(fault: str) -> Work[Ran]:
+    """The submission's own tests while one fault is planted in its commands."""
+
+    @work
+    def run(grading: Grading) -> Ran:
+        return own_tests(grading, f"tests-{fault}", fault)
+
+    return run
+
+
+TESTS_WITH = {fault: faulty_tests(fault) for fault in FAULTS}
+
+
+def own_tests(grading: Grading, label: str, fault: str | None) -> Ran:
+    """Run `test` with its commands as they are, or each behind a shim that plants `fault`."""
+    argv = command(grading, "test")
+    given, out = grading.folder(f"{label}-given"), grading.folder(label, grading.limits.disk_mb)
+    tools, settings = Mount(INSIDE, "kit"), Mount(given, "given")
+    commands = {name: spelled(grading, command(grading, name), name, fault, tools) for name in ("train", "predict")}
+    (given / "commands.json").write_text(json.dumps(commands))
+    written = Mount(out / "out", "out", writable=True)
+    arguments: list[Argument] = [*argv, "--commands", settings / "commands.json", "--out", written / "tests.json"]
+    return grading.submission.run("test", arguments, [settings], out, grading.limits, tools=[tools], kit_python=True)
+
+
+def spelled(grading: Grading, argv: Sequence[str], name: str, fault: str | None, tools: Mount) -> list[str]:
+    """A command as words that the submission's tests can call inside the sandbox, with the shim in front if asked."""
+    real = [grading.submission.interpreter() if word == "python" and i == 0 else word for i, word in enumerate(argv)]
+    if fault is None:
+        return real
+    shim = grading.sandbox.path(tools / "shim.py")
+    return [grading.submission.kit_interpreter(), shim, fault, name, *real]
+
+
+@check("package.tests_accept_good", uses=[plain_tests, wrapped_tests])
+def tests_accept_good(grading: Grading) -> Finding:
+    """The submission's own tests call the commands they are given and pass when those are right.
+
+    Catches: no tests; tests that count nothing; tests that import the package instead of calling the commands.
+    Accepts: any test runner.
+    """
+    for run, how in ((plain_tests, "its own commands"), (wrapped_tests, "its own commands behind a harmless wrapper")):
+        ran = grading.get(run)
+        if ran.absent:
+            raise Owed(f"there is no test command yet; {ran.sentence()}")
+        if not ran.ok:
+            raise Fault(f"we ran its tests on {how}; {ran.sentence()}")
+        try:
+            result = parse_output(TestResult, grading.reader.json(ran.out / "tests.json"))
+        except (Unreadable, OutputProblem) as problem:
+            raise Fault(f"its tests ended well on {how}, but tests.json {problem}") from None
+        if result.passed < 1 or result.failed:
+            return failed(
+                f"its tests ended with exit code 0 on {how}, but tests.json does not say that some passed and none failed",
+                f"{result.passed} passed, {result.failed} failed", "at least 1 passed, 0 failed",
+            )  # fmt: skip
+    return passed("its own tests pass on its own commands", f"{result.passed} passed", "at least 1 passed, 0 failed")
+
+
+@check("package.tests_catch_faults", uses=[plain_tests, wrapped_tests, *TESTS_WITH.values()])
+def tests_catch_faults(grading: Grading) -> Finding:
+    """The submission's own tests fail when a fault is planted in what its commands do.
+
+    Catches: tests that only look for files; tests without assertions; tests that never call predict.
+    Accepts: one fault of the five missed.
+    """
+    if not (grading.get(plain_tests).ok and grading.get(wrapped_tests).ok):
+        raise Owed("its tests have to pass on its own commands first: see package.tests_accept_good")
+    missed = []
+    for fault, run in TESTS_WITH.items():
+        finished = grading.get(run).finished
+        if not (finished.ended == "exited" and finished.code == 1):
+            missed.append(FAULTS[fault])
+    caught = len(FAULTS) - len(missed)
+    value, bar = f"{caught} of {len(FAULTS)} faults caught", f"at least {int(BARS['caught'])}"
+    if caught < BARS["caught"]:
+        return failed(f"we planted faults in its commands and its tests did not fail with exit code 1 for: {'; '.join(missed)}", value, bar)
+    return passed("its own tests notice planted faults", value, bar)
