@@ -139,10 +139,19 @@ class Grade:
 
     def write(self, path: Path) -> None:
         """Write atomically: a reader sees the old grade or the new one, never half of one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(self.to_json(), encoding="utf-8")
+        write_atomically(path, self.to_json())
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a crash, never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
         os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class UnreadableGrade(ValueError):
@@ -155,15 +164,29 @@ def read_grade(path: Path) -> Grade:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:
         raise UnreadableGrade(f"{path} cannot be read: {problem}") from None
-    except json.JSONDecodeError as problem:
+    except (json.JSONDecodeError, RecursionError) as problem:
         raise UnreadableGrade(f"{path} is not JSON: {problem}") from None
+    try:
+        return grade_from(data)
+    except UnreadableGrade as problem:
+        raise UnreadableGrade(f"{path} {problem}") from None
+
+
+def grade_from(data: Any) -> Grade:
+    """The grade that parsed JSON stands for; raises UnreadableGrade with the end of a sentence."""
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         given = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise UnreadableGrade(f"{path} has format {given!r}; this kit reads format {FORMAT}")
+        raise UnreadableGrade(f"has format {given!r}; this kit reads format {FORMAT}")
     try:
         return _grade(data)
-    except (TypeError, ValueError, KeyError) as problem:
-        raise UnreadableGrade(f"{path} does not have the shape of a grade: {problem}") from None
+    except (TypeError, ValueError, KeyError, AttributeError) as problem:
+        raise UnreadableGrade(f"does not have the shape of a grade: {problem}") from None
+
+
+def check_from(data: dict[str, Any]) -> CheckResult:
+    """The result that parsed JSON stands for; raises TypeError, ValueError or KeyError."""
+    level, outcome = Level(data["level"]), Outcome(data["outcome"])
+    return _make(CheckResult, data, level=level, outcome=outcome, evidence=tuple(data["evidence"]))
 
 
 T = TypeVar("T")
@@ -174,10 +197,7 @@ def _grade(data: dict[str, Any]) -> Grade:
         Grade,
         data,
         submission=_make(Submission, data["submission"]),
-        checks=tuple(
-            _make(CheckResult, c, level=Level(c["level"]), outcome=Outcome(c["outcome"]), evidence=tuple(c["evidence"]))
-            for c in data["checks"]
-        ),
+        checks=tuple(check_from(c) for c in data["checks"]),
         stages=tuple(_make(StageResult, s) for s in data["stages"]),
         rows=tuple(
             _make(RowResult, r, certain=_level(r["certain"]), ceiling=_level(r["ceiling"]), next=tuple(r["next"]))
@@ -191,8 +211,18 @@ def _level(value: str | None) -> Level | None:
     return None if value is None else Level(value)
 
 
+PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
+
+
 def _make(kind: type[T], data: dict[str, Any], **over: Any) -> T:
-    unknown = set(data) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r} in {kind.__name__}")
-    return kind(**{**data, **over})
+    values = {**data, **over}
+    types = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in types:
+            raise ValueError(f"unknown key {name!r} in {kind.__name__}")
+        allowed = PLAIN.get(types[name])
+        if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
+            raise ValueError(f"{kind.__name__}.{name} is {value!r}, which is not of type {types[name]}")
+        if types[name] == "tuple[str, ...]" and not all(isinstance(part, str) for part in value):
+            raise ValueError(f"{kind.__name__}.{name} holds something that is not text")
+    return kind(**values)

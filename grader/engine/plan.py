@@ -12,7 +12,10 @@ from grader.verdict import CheckSpec, Level
 
 @dataclass(frozen=True)
 class Plan:
-    """The checks to run on a submission in a world; what the supervisor hands the worker."""
+    """The checks to run on a submission in a world; what the supervisor hands the worker.
+
+    `reproduce` is the command line that repeats this grading; `notes` are sentences for the report.
+    """
 
     submission: Path
     checks: tuple[CheckSpec, ...]
@@ -23,6 +26,10 @@ class Plan:
     cache: Path | None = None
     reproduce: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    def command_for(self, spec: CheckSpec) -> str:
+        """The command line that repeats the stage of one check."""
+        return f"{self.reproduce} --stage {spec.stage}" if self.reproduce else ""
 
     def to_json(self) -> str:
         data = asdict(self)
