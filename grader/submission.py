@@ -9,9 +9,12 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from grader.contract import Manifest
 from grader.sandbox import Finished, Job, Limits, Mount, Sandbox
@@ -22,7 +25,8 @@ SKIPPED_FOLDERS = frozenset({
     ".ruff_cache", ".tox", ".nox", ".hypothesis", "node_modules", "mlruns", "mlartifacts",
 })  # fmt: skip
 SKIPPED_ENDINGS = (".pyc", ".pyo", ".egg-info")
-MAX_FILES = 5_000
+PROGRAMS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how what can be executed begins; the mode is not copied
+MAX_FILES = MAX_FOLDERS = 5_000
 MAX_TOTAL_MB = 256
 CONTRACT_EXIT_REFUSED = 2
 
@@ -34,43 +38,83 @@ class UnusableSubmission(Exception):
 def files_of(folder: Path) -> Iterator[Path]:
     """The files of a submission that count, in a fixed order: regular ones, outside caches and histories.
 
-    Links, FIFOs and devices are left out, so a link can never bring in what it points to.
+    Links, FIFOs and devices are left out, so a link can never bring in what it points to. Raises UnusableSubmission
+    where they are too many or cannot be listed.
     """
-    for where, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.endswith(SKIPPED_ENDINGS))
-        for name in sorted(names):
-            path = Path(where, name)
-            if not name.endswith(SKIPPED_ENDINGS) and stat.S_ISREG(path.lstat().st_mode):
-                yield path
+    waiting, folders, files, size = [folder], 0, 0, 0
+    while waiting:
+        where = waiting.pop()
+        folders += 1
+        try:
+            with os.scandir(where) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+            below, found = _sorted_out(entries)
+            size += sum(entry.stat(follow_symlinks=False).st_size for entry in found)
+        except OSError as problem:
+            raise UnusableSubmission(f"the folder {shown(where)} cannot be listed ({problem.strerror})") from None
+        files += len(found)
+        if folders + len(waiting) > MAX_FOLDERS or files > MAX_FILES or size > MAX_TOTAL_MB * MEBI:
+            raise UnusableSubmission(
+                f"{shown(folder)} holds more than {MAX_FILES:,} files, {MAX_FOLDERS:,} folders or {MAX_TOTAL_MB} MB; "
+                "move data, models and environments out of it"
+            )
+        yield from (Path(entry) for entry in found)
+        waiting += reversed([Path(entry) for entry in below])
+
+
+def _sorted_out(entries: Sequence[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """The folders to go into and the files that count."""
+    kept = [entry for entry in entries if not entry.name.endswith(SKIPPED_ENDINGS)]
+    folders = [e for e in kept if e.is_dir(follow_symlinks=False) and e.name not in SKIPPED_FOLDERS]
+    return folders, [e for e in kept if e.is_file(follow_symlinks=False)]
+
+
+def shown(path: Path) -> str:
+    """A path as it can be printed anywhere, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file of a submission, open for reading; never a link or FIFO that took its place meanwhile."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as problem:
+        raise UnusableSubmission(f"{shown(path)} cannot be read ({problem.strerror})") from None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise UnusableSubmission(f"{shown(path)} is not a file any more")
+        yield file
 
 
 def submission_hash(folder: Path) -> str:
-    """SHA-256 over the relative paths and bytes of the files that count."""
+    """SHA-256 over the relative paths and bytes of the files that count; times, owners and modes change nothing.
+
+    Raises UnusableSubmission.
+    """
     digest = hashlib.sha256()
     for path in files_of(folder):
         inner = hashlib.sha256()
-        with path.open("rb") as file:
+        with _opened(path) as file:
             while block := file.read(1 << 20):
                 inner.update(block)
-        digest.update(
-            f"{path.relative_to(folder).as_posix()}\0{inner.hexdigest()}\n".encode("utf-8", "surrogateescape")
-        )
+        digest.update(os.fsencode(path.relative_to(folder).as_posix()) + f"\0{inner.hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
 def clean_copy(folder: Path, target: Path) -> None:
-    """Copy the files that count, without links, owners, or times. Raises UnusableSubmission when they are too many."""
-    total = count = 0
+    """Copy the files that count, without links, owners, times or modes. Raises UnusableSubmission."""
     for path in files_of(folder):
-        count, total = count + 1, total + path.lstat().st_size
-        if count > MAX_FILES or total > MAX_TOTAL_MB * MEBI:
-            raise UnusableSubmission(
-                f"{folder} holds more than {MAX_FILES} files or {MAX_TOTAL_MB} MB; move data, models and environments out of it"
-            )
         copy = target / path.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy, follow_symlinks=False)
-        copy.chmod(0o755 if path.lstat().st_mode & 0o100 else 0o644)
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with _opened(path) as source, copy.open("wb") as written:
+                begins = source.read(4)
+                written.write(begins)
+                shutil.copyfileobj(source, written, 1 << 20)
+        except OSError as problem:
+            raise UnusableSubmission(f"{shown(path)} cannot be copied ({problem.strerror})") from None
+        copy.chmod(0o755 if begins.startswith(PROGRAMS) else 0o644)
 
 
 @dataclass(frozen=True)
@@ -82,9 +126,30 @@ class Ran:
     out: Path
     refusal: Path
 
+    module: str | None = None
+
     @property
     def ok(self) -> bool:
         return self.finished.ok
+
+    @property
+    def last_line(self) -> str:
+        """The last line it printed that is not empty, shortened."""
+        lines = [line for line in self.finished.output.splitlines() if line.strip()]
+        return lines[-1].strip()[:300] if lines else ""
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no such program yet, which is owed rather than wrong."""
+        package = (self.module or "").partition(".")[0]
+        unknown_module = self.module is not None and self.last_line.endswith(
+            (f"No module named {self.module}", f"No module named '{package}')")
+        )
+        return self.finished.ended == "missing" or (self.finished.code == 1 and unknown_module)
+
+    def sentence(self) -> str:
+        """How it ended, with the last line it printed."""
+        return self.finished.sentence() + (f": {self.last_line}" if self.last_line else "")
 
 
 @dataclass
@@ -110,8 +175,12 @@ class Submission:
         limits: Limits,
         env: dict[str, Argument] | None = None,
         tools: Sequence[Mount] = (),
+        kit_python: bool = False,
     ) -> Ran:
-        """Run one command line with `reads` visible and `out` writable; never raises for what the submission does."""
+        """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
+
+        `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call.
+        """
         for name in ("out", "state"):
             (out / name).mkdir(parents=True, exist_ok=True)
         home = Mount(self.folder, "submission")
@@ -124,10 +193,21 @@ class Submission:
             limits=limits,
             python=self.python,
             hidden=self.hidden,
+            also_python=Path(sys.executable) if kit_python else None,
         )
         finished = self.sandbox.run(job)
         self.seconds += finished.seconds
-        return Ran(command, finished, out / "out", out / "state" / "refusal.json")
+        words = [word for word in argv if isinstance(word, str)]
+        module = words[2] if len(words) > 2 and words[1] == "-m" else None
+        return Ran(command, finished, out / "out", out / "state" / "refusal.json", module)
+
+    def interpreter(self) -> str:
+        """The interpreter that `python` in a command line stands for."""
+        return str(self.python or sys.executable)
+
+    def kit_interpreter(self) -> str:
+        """The kit's own interpreter, for its tools; visible to jobs run with `kit_python`."""
+        return sys.executable
 
     def environment(self, state: Mount) -> dict[str, Argument]:
         """The whole environment of a command; nothing of the judge's own is passed on."""
@@ -140,13 +220,10 @@ class Submission:
             "TZ": "UTC",
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
-            "PYTHONSAFEPATH": "1",
             "PYTHONNOUSERSITE": "1",
             "PATH": f"{self.python.parent}:/usr/bin:/bin" if self.python else _kit_path(),
         }
 
 
 def _kit_path() -> str:
-    import sys
-
     return f"{Path(sys.executable).parent}:/usr/bin:/bin"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -22,23 +23,33 @@ from typing import Any
 
 from grader.engine.plan import Plan
 from grader.sandbox import Limits, namespaces
+from grader.verdict import CheckResult, Outcome
 
-SCRATCH_MB = 4096
+SCRATCH_MB = 4096  # for what the judge itself writes
+WRITTEN_MB = 4096  # for what all commands of a submission write together: memory, until the grading ends
+LEAST_MB = 8  # what a command can write however much others have
 
 
 def main(event_fd: int) -> int:
     namespaces.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what an interrupt means
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash of a submission leaves nothing on the machine
     os.set_inheritable(event_fd, False)
     plan = Plan.from_json(sys.stdin.read())
+    try:
+        python = _interpreter(plan)  # may need the network, so before that is gone
+    except _Unusable as problem:
+        _settle_all(plan, problem, event_fd)
+        return 0
     scratch = Path(tempfile.mkdtemp(prefix="mlekit-"))
     isolated = plan.rung == "bubblewrap"
     try:
         if isolated:
             namespaces.enter()
             namespaces.mount_tmpfs(scratch, SCRATCH_MB)
-        return _run(plan, scratch, isolated, event_fd)
+            namespaces.die_with_parent()  # new credentials may have cleared it
+        return _run(plan, python, scratch, isolated, event_fd)
     finally:
         if isolated:
             try:
@@ -48,12 +59,66 @@ def main(event_fd: int) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(plan: Plan, scratch: Path, isolated: bool, event_fd: int) -> int:
+class _Unusable(Exception):
+    """No check can run; `outcome` is what all of them get."""
+
+    def __init__(self, outcome: Outcome, why: str) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+
+
+def _interpreter(plan: Plan) -> Path | None:
+    """The interpreter of a locked environment, built now if need be; None for the kit's."""
+    from grader import environment
+    from grader.contract import ManifestProblem, read_manifest
+    from grader.submission import UnusableSubmission
+
+    try:
+        manifest = read_manifest(plan.submission)
+        return environment.resolve(manifest, plan.submission, plan.cache / "environments" if plan.cache else None)
+    except (ManifestProblem, UnusableSubmission) as problem:
+        raise _Unusable(Outcome.BLOCKED, str(problem)) from None
+    except environment.NotReachable as problem:
+        raise _Unusable(Outcome.NOT_RUN, str(problem)) from None
+
+
+def _settle_all(plan: Plan, why: _Unusable, event_fd: int) -> None:
+    """Give every check of the plan the same verdict."""
+    with os.fdopen(event_fd, "w", encoding="utf-8", closefd=False) as events:
+        for spec in plan.checks:
+            result = CheckResult.of(spec, why.outcome, reason=str(why))
+            events.write(json.dumps({"event": "check", "result": asdict(result), "details": ""}) + "\n")
+        events.write(json.dumps({"event": "done", "submission_seconds": 0.0}) + "\n")
+
+
+class Disks:
+    """Size-capped folders for what commands write; all of them together stay within one budget of memory."""
+
+    def __init__(self, total_mb: int) -> None:
+        self._total_mb = total_mb
+        self._mounted: list[Path] = []
+        self._lock = threading.Lock()
+
+    def mount(self, path: Path, size_mb: int) -> None:
+        """Mount a new folder of at most `size_mb`, less where others have used up the budget."""
+        path.mkdir(parents=True)
+        with self._lock:
+            left = self._total_mb - sum(_used_mb(other) for other in self._mounted)
+            namespaces.mount_tmpfs(path, max(LEAST_MB, min(size_mb, left)))
+            self._mounted.append(path)
+
+
+def _used_mb(path: Path) -> int:
+    found = os.statvfs(path)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize >> 20
+
+
+def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_fd: int) -> int:
     from grader import stages, world
     from grader.checks.api import Grading
     from grader.contract import read_manifest
     from grader.engine.plugin import run_checks
-    from grader.home import PACKAGE
+    from grader.home import PACKAGE, datasets, exercises, reference_solution
     from grader.sandbox import choose
     from grader.sandbox.reader import Reader
     from grader.submission import Submission, clean_copy
@@ -69,20 +134,17 @@ def _run(plan: Plan, scratch: Path, isolated: bool, event_fd: int) -> int:
             while view:
                 view = view[os.write(event_fd, view) :]
 
-    def capped(path: Path, size_mb: int) -> None:
-        path.mkdir(parents=True)
-        if isolated:
-            namespaces.mount_tmpfs(path, size_mb)
-
     copy = scratch / "submission"
     copy.mkdir()
     clean_copy(plan.submission, copy)
     sandbox = choose(plan.rung, plan.cores)
-    submission = Submission(copy, read_manifest(copy), sandbox, hidden=[PACKAGE])
+    hidden = [PACKAGE, exercises(), reference_solution(), datasets()]
+    submission = Submission(copy, read_manifest(copy), sandbox, python, hidden)
+    disks = Disks(WRITTEN_MB).mount if isolated else Grading.disk
     with ThreadPoolExecutor(max_workers=32) as pool:
         grading = Grading(
             submission, sandbox, Reader(sandbox, scratch / "answers"), lru_cache(1)(lambda: world.build(plan.seed)), plan.world_name,
-            scratch, pool, Limits(), capped,
+            scratch, pool, Limits(), disks,
         )  # fmt: skip
         wanted = {spec.stage for spec in plan.checks}
         modules = [f"grader.checks.{s.module}" for s in stages.all_stages() if s.id in wanted]

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -75,6 +76,10 @@ class Bubblewrap:
         with self._slots.turn:
             return self.start(job).wait()
 
+    def path(self, mount: Mount) -> str:
+        """Where the job sees a mount."""
+        return mount.inside()
+
     def close(self) -> None:
         self._slots.close()
 
@@ -113,17 +118,17 @@ class Bubblewrap:
             "--dev", "/dev", "--size", str(SHM_MB * MEBI), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
         ]  # fmt: skip
         places = {Path("/tmp"): ["--size", str(job.limits.disk_mb * MEBI), "--tmpfs", "/tmp"]}
-        hidden = [*NOT_FOR_JOBS, *(folder.resolve() for folder in job.hidden)]
-        for folder in hidden:
-            if folder.is_dir():
-                places[folder] = ["--size", str(MEBI), "--tmpfs", str(folder)]
         for path in (*SYSTEM, *ETC):
             places |= _system_path(path)
         for file in sorted(OWN_ETC.iterdir()):
             places[Path("/etc", file.name)] = ["--ro-bind", str(file), f"/etc/{file.name}"]
-        for folder in _interpreter_folders(_interpreter(job)):
+        pythons = [_interpreter(job), *([job.also_python] if job.also_python else [])]
+        for folder in (folder for python in pythons for folder in _interpreter_folders(python)):
             if not folder.is_relative_to("/usr"):
                 places[folder] = ["--ro-bind", str(folder), str(folder)]
+        hidden = [f for f in (*NOT_FOR_JOBS, *(h.resolve() for h in job.hidden)) if f.is_dir() and _below(f, places)]
+        for folder in hidden:
+            places[folder] = ["--size", str(MEBI), "--tmpfs", str(folder)]
         for mount in job.mounts:
             if not mount.source.exists():
                 raise SandboxFault(f"{mount.source}, to be mounted as /{mount.name}, is not there")
@@ -132,8 +137,7 @@ class Bubblewrap:
         for place in sorted(places, key=lambda path: len(path.parts)):
             line += places[place]
         for folder in hidden:
-            if folder in places:
-                line += ["--remount-ro", str(folder)]
+            line += ["--remount-ro", str(folder)]
         return [*line, "--remount-ro", "/", "--chdir", job.cwd.inside()]
 
 
@@ -163,6 +167,10 @@ class _Report:
     def __del__(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
+
+
+def _below(folder: Path, places: Iterable[Path]) -> bool:
+    return any(folder != place and folder.is_relative_to(place) for place in places)
 
 
 def _inside(value: Argument) -> str:

@@ -49,6 +49,10 @@ class Plain:
         with self._slots.turn:
             return self.start(job).wait()
 
+    def path(self, mount: Mount) -> str:
+        """Where the job sees a mount."""
+        return str(mount.outside())
+
     def close(self) -> None:
         self._slots.close()
 
