@@ -47,7 +47,10 @@ def read_subset(reader: Reader, path: Path, known: pd.Series) -> Subset:
     positions = pd.Index(known).get_indexer(pd.Index(ids, dtype=object))
     strange = int((positions < 0).sum())
     if strange:
-        raise Fault(f"{path.name}: {strange:,} row_id are not the flight_id of a landed flight in the data")
+        raise Fault(
+            f"{path.name}: {strange:,} row_id are not the flight_id of a landed flight in the data "
+            "(cancelled and diverted flights have no label, so they cannot be scored)"
+        )
     if len(set(ids)) != len(ids):
         raise Fault(f"{path.name}: {len(ids) - len(set(ids)):,} row_id are doubled")
     return Subset(positions, found)

@@ -1,0 +1,97 @@
+"""The grader is itself graded: mutants die by the checks that should notice, right work passes, attacks earn nothing."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from poolkit import POOL, Mutant, alternative, failing, graded, mutants, passing, said
+
+from grader import home, stages
+from grader.overlays import checkpoint
+from grader.verdict import Outcome
+
+EXPENSIVE = "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants it should kill
+
+
+def seed_of(name: str) -> int:
+    """A world of its own for each case, the same in every run."""
+    return zlib.crc32(str(name).encode())
+
+
+def ids(stage: str) -> set[str]:
+    return {c.id for c in stages.find(stage).checks}
+
+
+@pytest.mark.parametrize("stage", ["01", "02"])
+def test_the_reference_passes_every_check(stage):
+    result = graded(home.reference_solution(), stage, seed_of(f"reference {stage}"))
+    assert passing(result) == ids(stage), said(result)
+
+
+@pytest.mark.parametrize("mutant", mutants(), ids=str)
+def test_a_mutant_fails_the_checks_that_should_notice_and_no_other(mutant: Mutant, tmp_path):
+    mutant.lay_down(tmp_path / "submission")
+    skip = () if EXPENSIVE in mutant.kills else (EXPENSIVE,)
+    result = graded(tmp_path / "submission", mutant.stage, seed_of(mutant), skip=skip)
+    assert failing(result) == mutant.kills, said(result)
+    assert not [c for c in result.checks if c.outcome is Outcome.GRADER_ERROR], said(result)
+
+
+def test_every_check_has_a_mutant_that_only_it_kills():
+    alone = {next(iter(m.kills)) for m in mutants() if len(m.kills) == 1}
+    assert alone == {c.id for c in stages.all_checks()}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [(p.name, p.name[:2]) for p in sorted((POOL / "alternatives").iterdir()) if p.is_dir()]
+)
+def test_an_independent_right_submission_passes(name, stage, tmp_path):
+    alternative(name, tmp_path / "other work")
+    result = graded(tmp_path / "other work", stage, seed_of(name))
+    assert passing(result) == ids(stage), said(result)
+
+
+@pytest.mark.parametrize("stage", ["01", "02"])
+def test_a_starter_fails_its_stage_and_says_what_to_do(stage, tmp_path):
+    checkpoint(stage, tmp_path / "work", starter=True)
+    result = graded(tmp_path / "work", stage, seed_of(f"starter {stage}"))
+    required = {c.id for c in stages.find(stage).checks if c.required}
+    assert not required <= passing(result), said(result)
+    for check in result.checks:
+        assert check.outcome in (Outcome.PASS, Outcome.FAIL, Outcome.BLOCKED), said(result)
+        assert check.reason
+        assert "Traceback" not in check.reason
+
+
+@pytest.mark.parametrize("stage", ["01", "02"])
+def test_an_empty_submission_passes_nothing(stage, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.mlekit]\ncontract = 1\n")
+    result = graded(tmp_path, stage, 1)
+    assert not passing(result), said(result)
+    assert {c.outcome for c in result.checks} == {Outcome.BLOCKED}, said(result)
+
+
+def test_commands_that_do_nothing_pass_nothing(tmp_path):
+    lines = "\n".join(f'{name} = "true"' for name in ("train", "predict", "test"))
+    (tmp_path / "pyproject.toml").write_text(f"[tool.mlekit]\ncontract = 1\n[tool.mlekit.commands]\n{lines}\n")
+    result = graded(tmp_path, "02", 1)
+    assert not passing(result), said(result)
+    assert result.rows
+    assert all(row.certain is None for row in result.rows)
+
+
+@pytest.mark.parametrize("name", [p.name for p in sorted((POOL / "attacks").iterdir()) if p.is_dir()])
+def test_an_attack_earns_no_critical_check_and_no_level(name, tmp_path):
+    result = graded(POOL / "attacks" / name, "01", seed_of(name))
+    assert all(row.certain is None for row in result.rows), said(result)
+    assert not [c for c in result.checks if c.outcome is Outcome.GRADER_ERROR], said(result)
+    assert result.seconds < 400
+
+
+def test_the_reference_overlays_merged_are_the_reference_solution(tmp_path):
+    checkpoint(stages.all_stages()[-1].id, tmp_path)
+    merged = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    home_folder = home.reference_solution()
+    ours = {p.relative_to(home_folder): p.read_bytes() for p in home_folder.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    assert merged == ours
