@@ -93,5 +93,7 @@ def test_the_reference_overlays_merged_are_the_reference_solution(tmp_path):
     checkpoint(stages.all_stages()[-1].id, tmp_path)
     merged = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     home_folder = home.reference_solution()
-    ours = {p.relative_to(home_folder): p.read_bytes() for p in home_folder.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    ours = {
+        p.relative_to(home_folder): p.read_bytes() for p in home_folder.rglob("*") if p.is_file() and p.suffix != ".pyc"
+    }
     assert merged == ours

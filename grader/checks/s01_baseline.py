@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from grader import stages
 from grader.checks import predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
-from grader.sandbox import Mount
 from grader.contract.outputs import BaselineReport, OutputProblem, parse_output
+from grader.sandbox import Mount
 from grader.sandbox.reader import INSIDE, Unreadable
 from grader.submission import Ran
 from grader.world import Rows, draw_rows, write_data
@@ -43,7 +43,11 @@ def case(grading: Grading) -> Case:
     world = grading.world()
     data = grading.folder("data")
     write_data(world, data, world.months[TRAIN_MONTHS], FLIGHTS_PER_MONTH)
-    return Case(data, pd.read_parquet(data / "flights"), draw_rows(world, world.months[LATER_MONTHS], ROWS, "baseline", careless=True))
+    return Case(
+        data,
+        pd.read_parquet(data / "flights"),
+        draw_rows(world, world.months[LATER_MONTHS], ROWS, "baseline", careless=True),
+    )
 
 
 def run_notebook(grading: Grading, rows: Rows, label: str) -> Ran:
@@ -181,7 +185,9 @@ def beats_simple_rules(grading: Grading) -> Finding:
     ahead, error = statistics.auc_difference(late, found, simple)
     value, bar = f"AUC {score:.3f}, {ahead:+.3f}", f"{statistics.auc(late, simple):.3f} + {BARS['errors'] * error:.3f}"
     if ahead <= BARS["errors"] * error:
-        return failed("on later months the model orders flights no better than the late rate of their airline", value, bar)
+        return failed(
+            "on later months the model orders flights no better than the late rate of their airline", value, bar
+        )
     return passed("on later months the model is clearly better than the late rate of each airline", value, bar)
 
 
@@ -208,7 +214,9 @@ def split_by_time(grading: Grading) -> Finding:
     recomputed = statistics.auc(mine.late, mine.probability)
     if abs(recomputed - mine.report.auc) > BARS["report_tolerance"]:
         return failed(
-            "report.json gives another AUC than validation.parquet does", f"reported {mine.report.auc:.4f}", f"recomputed {recomputed:.4f}"
+            "report.json gives another AUC than validation.parquet does",
+            f"reported {mine.report.auc:.4f}",
+            f"recomputed {recomputed:.4f}",
         )
     later = statistics.auc(grading.get(case).rows.late, found)
     value, bar = f"reported {recomputed:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} apart"

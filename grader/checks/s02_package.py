@@ -334,7 +334,9 @@ def refuses_bad_config(grading: Grading) -> Finding:
         line, what = BAD_CONFIGS[key]
         said = f"we put `{line}` ({what}) into the configuration"
         if ran.finished.ended != "exited" or ran.finished.code != CONTRACT_EXIT_REFUSED:
-            return failed(f"{said}; train should refuse with exit code 2, {ran.sentence()}", f"exit {ran.finished.code}", "exit 2")
+            return failed(
+                f"{said}; train should refuse with exit code 2, {ran.sentence()}", f"exit {ran.finished.code}", "exit 2"
+            )
         try:
             refusal = parse_output(Refusal, grading.reader.json(ran.refusal))
         except (Unreadable, OutputProblem) as problem:
@@ -435,5 +437,9 @@ def tests_catch_faults(grading: Grading) -> Finding:
     caught = len(FAULTS) - len(missed)
     value, bar = f"{caught} of {len(FAULTS)} faults caught", f"at least {int(BARS['caught'])}"
     if caught < BARS["caught"]:
-        return failed(f"we planted faults in its commands and its tests did not fail with exit code 1 for: {'; '.join(missed)}", value, bar)
+        return failed(
+            f"we planted faults in its commands and its tests did not fail with exit code 1 for: {'; '.join(missed)}",
+            value,
+            bar,
+        )
     return passed("its own tests notice planted faults", value, bar)
