@@ -1,12 +1,13 @@
-"""The predictions table every scoring command writes: row_id and probability, one per row, in the order of the rows."""
+"""Reading what commands write: the predictions table (row_id, probability) and JSON files of the contract."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from grader.checks.api import Fault
+from grader.contract.outputs import Output, OutputProblem, parse_output
 from grader.sandbox.reader import Reader, Unreadable
 from grader.world import Rows
 
@@ -54,6 +55,19 @@ def read_subset(reader: Reader, path: Path, known: pd.Series) -> Subset:
     if len(set(ids)) != len(ids):
         raise Fault(f"{path.name}: {len(ids) - len(set(ids)):,} row_id are doubled")
     return Subset(positions, found)
+
+
+T = TypeVar("T", bound=Output)
+
+
+def read_json(reader: Reader, model: type[T], path: Path, said: str = "") -> T:
+    """A JSON file of the contract. Raises Fault with what is wrong, after the words in `said`."""
+    try:
+        return parse_output(model, reader.json(path))
+    except Unreadable as problem:
+        raise Fault(f"{said}{path.name} {problem}") from None
+    except OutputProblem as problem:
+        raise Fault(f"{said}{problem}") from None
 
 
 def _table(reader: Reader, path: Path) -> tuple[list[Any], np.ndarray]:

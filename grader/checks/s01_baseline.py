@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from grader import stages
 from grader.checks import predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
-from grader.contract.outputs import BaselineReport, OutputProblem, parse_output
+from grader.contract.outputs import BaselineReport
 from grader.sandbox import Mount
-from grader.sandbox.reader import INSIDE, Unreadable
+from grader.sandbox.reader import INSIDE
 from grader.submission import Ran
 from grader.world import Rows, draw_rows, write_data
 from grader.world.layout import scrambled
@@ -106,10 +106,7 @@ def validation(grading: Grading) -> Validation:
     """Report and validation rows of the first run, joined to the labels the grader handed out. Raises Fault."""
     grading.get(first_answers)
     out = grading.get(first_run).out
-    try:
-        report = parse_output(BaselineReport, grading.reader.json(out / "report.json"))
-    except (Unreadable, OutputProblem) as problem:
-        raise Fault(f"report.json {problem}") from None
+    report = predictions.read_json(grading.reader, BaselineReport, out / "report.json")
     landed = yardstick.labelled(grading.get(case).flights)
     order = predictions.read_subset(grading.reader, out / "validation.parquet", landed["flight_id"])
     chosen = landed.iloc[order.positions]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from grader import home, stages
 from grader.checks import predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
-from grader.contract.outputs import ModelRecord, OutputProblem, Refusal, TestResult, parse_output
+from grader.contract.outputs import ModelRecord, Refusal, SuiteResult
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
-from grader.sandbox.reader import INSIDE, Unreadable
+from grader.sandbox.reader import INSIDE
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
 from grader.world import Rows, draw_rows, write_data
 
@@ -179,10 +179,7 @@ def trains_from_fresh_copy(grading: Grading) -> Finding:
         raise Owed(f"there is no train command yet; {ran.sentence()}")
     if not ran.ok:
         raise Fault(f"we ran train in a fresh copy on data it had not seen; {ran.sentence()}")
-    try:
-        record = parse_output(ModelRecord, grading.reader.json(ran.out / "model.json"))
-    except (Unreadable, OutputProblem) as problem:
-        raise Fault(f"train ended well, but model.json {problem}") from None
+    record = predictions.read_json(grading.reader, ModelRecord, ran.out / "model.json", "train ended well, but ")
     window = (str(record.train_start), str(record.train_end))
     if window != case_.window or record.seed != SEED:
         return failed(
@@ -337,10 +334,9 @@ def refuses_bad_config(grading: Grading) -> Finding:
             return failed(
                 f"{said}; train should refuse with exit code 2, {ran.sentence()}", f"exit {ran.finished.code}", "exit 2"
             )
-        try:
-            refusal = parse_output(Refusal, grading.reader.json(ran.refusal))
-        except (Unreadable, OutputProblem) as problem:
-            raise Fault(f"{said}; train ended with exit code 2, but the file $MLEKIT_REFUSAL {problem}") from None
+        refusal = predictions.read_json(
+            grading.reader, Refusal, ran.refusal, f"{said}; train ended with exit code 2, but "
+        )
         allowed = {key, "train_start"} if key == "train_end" else {key}
         if refusal.key not in allowed:
             named = f"key {refusal.key!r}" if refusal.key else "no key"
@@ -408,10 +404,9 @@ def tests_accept_good(grading: Grading) -> Finding:
             raise Owed(f"there is no test command yet; {ran.sentence()}")
         if not ran.ok:
             raise Fault(f"we ran its tests on {how}; {ran.sentence()}")
-        try:
-            result = parse_output(TestResult, grading.reader.json(ran.out / "tests.json"))
-        except (Unreadable, OutputProblem) as problem:
-            raise Fault(f"its tests ended well on {how}, but tests.json {problem}") from None
+        result = predictions.read_json(
+            grading.reader, SuiteResult, ran.out / "tests.json", f"its tests ended well on {how}, but "
+        )
         if result.passed < 1 or result.failed:
             return failed(
                 f"its tests ended with exit code 0 on {how}, but tests.json does not say that some passed and none failed",

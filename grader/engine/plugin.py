@@ -26,6 +26,13 @@ class EnginePlugin:
         self._specs = {spec.id: spec for spec in specs}
         self._grading, self._emit = grading, emit
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A check module that cannot be imported ends the worker with its reason: our fault, said aloud."""
+        if report.failed:
+            raise RuntimeError(
+                f"a module of checks cannot be imported: {str(report.longrepr).strip().splitlines()[-1]}"
+            )
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(self, collector: Any, name: str, obj: Any) -> Any:
         """Collect functions marked with @check, and nothing else."""
@@ -84,8 +91,8 @@ def _check(item: Any) -> Check:
 
 
 def run_checks(modules: list[str], specs: Iterable[CheckSpec], grading: Grading, emit: Emit) -> None:
-    """Run the checks of `modules` under pytest's machinery."""
-    pytest.main(
+    """Run the checks of `modules` under pytest's machinery. Raises RuntimeError when pytest itself fails."""
+    code = pytest.main(
         [
             "--pyargs", *modules,
             "-c", "/dev/null", "--rootdir", str(grading.scratch), "--import-mode=importlib", "-o", "python_files=*.py",
@@ -94,3 +101,5 @@ def run_checks(modules: list[str], specs: Iterable[CheckSpec], grading: Grading,
         ],
         plugins=[EnginePlugin(specs, grading, emit)],
     )  # fmt: skip
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise RuntimeError(f"pytest ended with {code!r}")
