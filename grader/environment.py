@@ -30,7 +30,8 @@ BUILD_SECONDS = 900
 READY = "mlekit-ready"
 # What a line may be: a pinned name, perhaps for some systems only, and hashes. No addresses, paths or options.
 PINNED = re.compile(
-    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\s*==\s*[A-Za-z0-9.!+_-]+(?:\s*;[^#@\\]*)?"
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\s*==\s*[A-Za-z0-9.!+_-]+"
+    r"(?:\s*;(?:[\w\s.<>=!~()]|'[^'\\]*'|\"[^\"\\]*\")+)?"
 )
 HASHES = re.compile(r"(?:\s*--hash=[a-z0-9]+:[0-9a-fA-F]+)*")
 KEPT_VARIABLES = (
@@ -190,7 +191,9 @@ def _reason(errors: str) -> str:
     """The line of uv's errors that says most."""
     said = [line.strip() for line in errors.splitlines() if line.strip() and not line.startswith("hint:")]
     causes = [line for line in said if line.startswith("cause:")] or said or ["no message"]
-    return _without_addresses(causes[-1].removeprefix("cause:").partition(" and you require ")[0].strip().removeprefix("Because "))[:300]
+    return _without_addresses(
+        causes[-1].removeprefix("cause:").partition(" and you require ")[0].strip().removeprefix("Because ")
+    )[:300]
 
 
 def _without_addresses(text: str) -> str:
@@ -229,7 +232,11 @@ def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for section in ("global", "install"):
         if parser.has_section(section):
-            found |= {name: " ".join(parser.get(section, name).split()) for name in PIP_TO_UV if parser.has_option(section, name)}
+            found |= {
+                name: " ".join(parser.get(section, name).split())
+                for name in PIP_TO_UV
+                if parser.has_option(section, name)
+            }
     for name in PIP_TO_UV:
         if value := environ.get("PIP_" + name.upper().replace("-", "_")):
             found[name] = value

@@ -24,12 +24,24 @@ ETC = (
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime", "/etc/ssl/certs",
     "/etc/mime.types",
 )  # fmt: skip
-OWN_ETC = Path(__file__).parent / "inside" / "etc"  # names for localhost and for the sandbox's user, nothing of the machine
+OWN_ETC = (
+    Path(__file__).parent / "inside" / "etc"
+)  # names for localhost and for the sandbox's user, nothing of the machine
 NOT_FOR_JOBS = (Path("/usr/src"), Path("/usr/local/src"))  # where containers like to keep a checkout
 # A judge that is root has jobs that own these for the kernel, whatever their capabilities: without a read-only cover
 # one could set kernel.core_pattern and have the kernel run a program of its choice outside.
 PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr")
-PROC_BLANK = ("kcore", "kmsg", "keys", "latency_stats", "timer_list", "sched_debug", "kpagecgroup", "kpagecount", "kpageflags")
+PROC_BLANK = (
+    "kcore",
+    "kmsg",
+    "keys",
+    "latency_stats",
+    "timer_list",
+    "sched_debug",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+)
 SHM_MB = 64
 
 

@@ -23,7 +23,11 @@ KILL_SECONDS = 3.0
 
 
 class Plain:
-    """Run jobs as ordinary processes in a session of their own; orphans come back to us and are ended."""
+    """Run jobs as ordinary processes in a session of their own; orphans come back to us and are ended.
+
+    A process that leaves its session, clears its environment and loses its parent between two looks can get away:
+    this rung keeps honest mistakes from doing harm, not intent.
+    """
 
     name = "plain"
 
@@ -35,11 +39,11 @@ class Plain:
 
     def start(self, job: Job) -> Process | Ended:
         """Start a job; one whose program is missing is over at once. Raises SandboxFault."""
-        cwd = str(job.cwd.outside())
-        if not os.path.isdir(cwd):
+        cwd = job.cwd.outside()
+        if not cwd.is_dir():
             raise SandboxFault(f"{cwd}, to be started in, is not there")
         try:
-            return self._slots.start(lambda: self._start(job, cwd))
+            return self._slots.start(lambda: self._start(job, str(cwd)))
         except OSError as problem:
             if problem.errno in NOT_RUNNABLE:
                 return Ended(Finished("missing", None, 0.0, f"{problem.filename}: {problem.strerror}"))
@@ -97,7 +101,7 @@ def _kill(popen: subprocess.Popen[bytes], token: str, family: Family) -> None:
             except psutil.Error:
                 pass
         _, left = psutil.wait_procs(left, timeout=0.2)
-        if not left and not _orphans(token, popen.pid) or time.monotonic() > deadline:
+        if (not left and not _orphans(token, popen.pid)) or time.monotonic() > deadline:
             return
 
 
@@ -110,7 +114,11 @@ def _orphans(token: str, own: int) -> list[psutil.Process]:
         return []
     for process in below:
         try:
-            if process.pid != own and process.status() != psutil.STATUS_ZOMBIE and process.environ().get(TOKEN) == token:
+            if (
+                process.pid != own
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get(TOKEN) == token
+            ):
                 found.append(process)
         except psutil.Error:
             pass

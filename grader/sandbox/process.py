@@ -18,7 +18,8 @@ from grader.sandbox.members import Family
 
 KEPT_OUTPUT = 16 * 1024  # bytes of the end of the output that are kept for messages
 POLL_SECONDS = 0.02
-POLL_SHARE = 0.05  # of one core, at most, goes into watching
+POLL_SHARE = 0.05  # of one core goes into watching; it is looked less often where a look costs more
+LONGEST_POLL = 0.25
 ACCOUNT_SECONDS = 0.5  # proportional memory and folder sizes cost more, so they are looked at less often
 THREADS_PER_PROCESS = 32  # a job may have this many threads for every process that its limit allows
 NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP)
@@ -91,7 +92,7 @@ class Process:
     def _watch(self) -> None:
         next_account = 0.0
         while not self._over.is_set():
-            now = time.monotonic()
+            now, spent = time.monotonic(), time.thread_time()
             if now - self._began > self._limits.seconds:
                 return self._end("time")
             resident = self._watch_processes()
@@ -100,9 +101,9 @@ class Process:
             if now >= next_account or resident > self._limits.memory_mb:
                 if why := self._account():
                     return self._end(why)
-                next_account = time.monotonic() + max(ACCOUNT_SECONDS, (time.monotonic() - now) / POLL_SHARE)
+                next_account = time.monotonic() + max(ACCOUNT_SECONDS, (time.thread_time() - spent) / POLL_SHARE)
+            pause = min(LONGEST_POLL, max(POLL_SECONDS, (time.thread_time() - spent) / POLL_SHARE))
             left = self._began + self._limits.seconds - time.monotonic()
-            pause = max(POLL_SECONDS, (time.monotonic() - now) / POLL_SHARE)
             self._over.wait(max(0.0, min(pause, left)))
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Reader:
     """Reads single files through one sandboxed process each; `scratch` is a private folder of the judge."""
 
     def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
-        self._sandbox, self._scratch, self._count = sandbox, scratch, 0
+        self._sandbox, self._scratch = sandbox, scratch
 
     def parquet(self, path: Path) -> Table:
         """A flat Parquet table as plain lists. Raises Unreadable."""
@@ -89,9 +90,8 @@ class Reader:
 
     def _ask(self, kind: str, path: Path, *most: int) -> dict[str, Any]:
         os.close(regular_file(path))
-        self._count += 1
-        folder = self._scratch / f"answer-{os.getpid()}-{id(path):x}-{self._count}"
-        folder.mkdir(parents=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="answer-", dir=self._scratch))
         source, answer = Mount(path.parent, "read"), Mount(folder, "answer", writable=True)
         job = Job(
             ["python", Mount(INSIDE, "kit") / "read.py", kind, source / path.name, answer / "answer.json",

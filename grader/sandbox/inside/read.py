@@ -18,7 +18,9 @@ def read_parquet(path, max_rows, max_values):
     if file.metadata.num_rows > max_rows:
         return {"problem": f"it has {file.metadata.num_rows} rows; at most {max_rows} are read"}
     if file.metadata.num_rows * file.metadata.num_columns > max_values:
-        return {"problem": f"it has {file.metadata.num_columns} columns of {file.metadata.num_rows} rows, more than are read"}
+        return {
+            "problem": f"it has {file.metadata.num_columns} columns of {file.metadata.num_rows} rows, more than are read"
+        }
     table = file.read()
     columns = {}
     for name in table.column_names:
