@@ -75,7 +75,7 @@ def _interpreter(plan: Plan) -> Path | None:
 
     try:
         manifest = read_manifest(plan.submission)
-        return environment.resolve(manifest, plan.submission, plan.cache / "environments" if plan.cache else None)
+        return environment.resolve(manifest, plan.submission)
     except (ManifestProblem, UnusableSubmission) as problem:
         raise _Unusable(Outcome.BLOCKED, str(problem)) from None
     except environment.NotReachable as problem:
@@ -119,6 +119,7 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
     from grader.contract import read_manifest
     from grader.engine.plugin import run_checks
     from grader.home import PACKAGE, datasets, exercises, reference_solution
+    from grader.runcache import RunCache
     from grader.sandbox import choose
     from grader.sandbox.reader import Reader
     from grader.submission import Submission, clean_copy
@@ -139,7 +140,8 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
     clean_copy(plan.submission, copy)
     sandbox = choose(plan.rung, plan.cores)
     hidden = [PACKAGE, exercises(), reference_solution(), datasets()]
-    submission = Submission(copy, read_manifest(copy), sandbox, python, hidden)
+    runs = RunCache(plan.cache) if plan.cache else None
+    submission = Submission(copy, read_manifest(copy), sandbox, python, hidden, cache=runs)
     disks = Disks(WRITTEN_MB).mount if isolated else Grading.disk
     with ThreadPoolExecutor(max_workers=32) as pool:
         grading = Grading(

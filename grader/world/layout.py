@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def take(self, positions: Sequence[int] | np.ndarray) -> Rows:
+        """The rows at these positions, in this order."""
+        import numpy as np
+
+        at = np.asarray(positions, dtype=np.intp)
+        table, after = (frame.iloc[at].reset_index(drop=True) for frame in (self.table, self.after))
+        return Rows(table, self.late[at], after)
 
     def write(self, path: Path) -> None:
         """Write the rows as the Parquet file a submission is given."""
