@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_SECONDS = 1.0  # the worker owns nothing that outlives it; this lets it close what it can
@@ -116,15 +117,14 @@ def _below(root: int) -> list[int]:
 
 def _parents() -> dict[int, int]:
     """The parent of every process of the machine that can be seen."""
-    if not os.path.isdir("/proc/self"):
+    if not Path("/proc/self").exists():
         listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
         return {int(pid): int(parent) for pid, parent in (line.split() for line in listed.splitlines())}
     parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+                parents[int(folder.name)] = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[1])
             except (OSError, IndexError, ValueError):
                 pass  # it ended meanwhile
     return parents

@@ -14,7 +14,8 @@ from grader.verdict import CheckSpec, Level
 class Plan:
     """The checks to run on a submission in a world; what the supervisor hands the worker.
 
-    `reproduce` is the command line that repeats this grading; `notes` are sentences for the report.
+    `cache` is a folder of finished runs to go on from (None: every command is run). `reproduce` is the command line that repeats this grading; `provided` are stages whose work the kit laid down, so that
+    their passes do not count; `notes` are sentences for the report.
     """
 
     submission: Path
@@ -25,6 +26,7 @@ class Plan:
     cores: int
     cache: Path | None = None
     reproduce: str = ""
+    provided: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def command_for(self, spec: CheckSpec) -> str:
@@ -42,5 +44,5 @@ class Plan:
         data["submission"] = Path(data["submission"])
         data["cache"] = Path(data["cache"]) if data["cache"] else None
         data["checks"] = tuple(CheckSpec(**{**c, "level": Level(c["level"])}) for c in data["checks"])
-        data["notes"] = tuple(data["notes"])
+        data["notes"], data["provided"] = tuple(data["notes"]), tuple(data["provided"])
         return cls(**data)

@@ -24,7 +24,7 @@ from grader import CONTRACT, __version__
 from grader.engine.plan import Plan
 from grader.rubric import assess
 from grader.sandbox.base import MEBI, Limits
-from grader.submission import MAX_FILES, MAX_TOTAL_MB, UnusableSubmission, files_of, submission_hash
+from grader.submission import submission_hash
 from grader.verdict import CheckResult, Grade, Outcome, Submission, check_from
 
 Watch = Callable[[dict[str, Any]], None]
@@ -51,7 +51,7 @@ def grade(
     the run is left. Raises UnusableSubmission.
     """
     with Interrupts() as interrupts:
-        tally = Tally(plan, _usable_hash(plan.submission))
+        tally = Tally(plan, submission_hash(plan.submission))
 
         def keep(now: Grade) -> Grade:
             if partial is not None:
@@ -114,6 +114,8 @@ class Tally:
     def _take(self, result: CheckResult) -> bool:
         if result.id in self.results or result.spec not in self.plan.checks:
             return False
+        if result.outcome is Outcome.PASS and result.stage in self.plan.provided:
+            result = replace(result, outcome=Outcome.PROVIDED)
         self.results[result.id] = replace(result, reproduce=self.plan.command_for(result.spec))
         return True
 
@@ -178,24 +180,6 @@ class Ended:
     interrupted: bool
     why: str = ""
     errors: str = ""
-
-
-def _usable_hash(folder: Path) -> str:
-    """The submission's hash, once it is known not to be a whole disk. Raises UnusableSubmission."""
-    total = 0
-    try:
-        for count, path in enumerate(files_of(folder), 1):
-            total += path.lstat().st_size
-            if count > MAX_FILES or total > MAX_TOTAL_MB * MEBI:
-                raise UnusableSubmission(
-                    f"{folder} holds more than {MAX_FILES} files or {MAX_TOTAL_MB} MB; "
-                    "move data, models and environments out of it"
-                )
-        return submission_hash(folder)
-    except OSError as problem:
-        raise UnusableSubmission(
-            f"{problem.filename or folder} cannot be read ({problem.strerror}); make the submission's files readable"
-        ) from None
 
 
 def _drive(

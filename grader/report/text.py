@@ -1,0 +1,92 @@
+"""Words for reports: names of rows and stages, wrapping, and text that cannot harm a terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from grader.verdict import Level, Outcome
+
+WORDS = {
+    Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.BLOCKED: "blocked", Outcome.NOT_RUN: "not run",
+    Outcome.GRADER_ERROR: "GRADER ERROR", Outcome.PROVIDED: "provided",
+}  # fmt: skip
+GREEN, YELLOW, RED, BOLD = "32", "33", "31", "1"
+COLOURS = {
+    Outcome.PASS: GREEN, Outcome.FAIL: RED, Outcome.BLOCKED: YELLOW, Outcome.NOT_RUN: YELLOW,
+    Outcome.GRADER_ERROR: RED, Outcome.PROVIDED: GREEN,
+}  # fmt: skip
+NARROWEST, WIDEST = 40, 120
+
+
+@dataclass(frozen=True)
+class Names:
+    """Titles by row id and by stage id, the folder names of stages, and the rows that stand first."""
+
+    rows: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
+    headline: tuple[str, ...] = ()
+
+    def row(self, row: str) -> str:
+        return f"{row} {self.rows[row]}" if row in self.rows else row
+
+    def folder(self, stage: str) -> str:
+        return self.folders.get(stage, stage)
+
+
+@dataclass(frozen=True)
+class Style:
+    """The width of the page and whether it has colour."""
+
+    width: int = 80
+    colour: bool = False
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Style:
+        """The style a stream can show; NO_COLOR and COLUMNS are respected."""
+        width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))
+        colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return cls(width, colour)
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+    def wrap(self, text: str, indent: int = 0, lead: str = "", code: str = "") -> list[str]:
+        """Clean text in lines that fit, indented; `lead` stands in the indentation of the first, painted with `code`."""
+        room = " " * indent
+        lines = textwrap.wrap(
+            clean(text), self.width, initial_indent=room, subsequent_indent=room, break_on_hyphens=False
+        )
+        if lead:
+            first, *rest = lines or [room]
+            padded = f"{lead:<{indent}}"
+            lines = [(self.paint(padded, code) if code else padded) + first[indent:], *rest]
+        return lines
+
+
+def clean(text: str) -> str:
+    """The text on one line, without what could move a cursor, recolour a terminal or reverse a line."""
+    if not (text.isascii() and text.isprintable()):
+        from grader.sandbox.process import printable  # late: an unchanged check must not wait for it
+
+        text = printable(text.encode("utf-8", "replace"))
+    return " ".join(text.split())
+
+
+def level_word(level: Level | None) -> str:
+    return "not yet" if level is None else level.value
+
+
+def count(number: int, one: str, more: str = "") -> str:
+    """`1 check`, `2 checks`."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def minutes(effort: int) -> str:
+    """An author's estimate of effort, rounded as one would say it."""
+    return f"about {effort} min" if effort < 90 else f"about {effort / 60:.0f} h"
