@@ -226,6 +226,24 @@ def test_nothing_is_left_behind(sandbox, tmp_path, way):
     assert not alive("left.py")
 
 
+def test_nobody_writes_once_the_command_has_ended(isolated, tmp_path):
+    code = """
+        import os
+        for _ in range(40):
+            if os.fork() == 0:
+                os.setsid()
+                kept = b"x" * 4_000_000
+                while True:
+                    with open("/out/late", "w") as file:
+                        file.write("x")
+    """
+    for _ in range(5):
+        assert isolated.run(job(tmp_path, code)).ok
+        (tmp_path / "out" / "late").unlink(missing_ok=True)
+        time.sleep(0.02)
+        assert not (tmp_path / "out" / "late").exists()
+
+
 def test_closing_ends_what_runs_and_what_waits(tmp_path):
     made = choose(detect().rung, slots=1)
     ends = []

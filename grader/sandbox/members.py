@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from grader.sandbox.base import MEBI
 
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 NAMESPACE_PATIENCE = 1.0  # seconds until a namespace that cannot be opened is watched by descent instead
+GONE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Family:
         if self._root is not None:
             _each([self._root], lambda process: process.send_signal(number))
 
+    def gone(self) -> bool:
+        """Whether nobody of the job is left, after waiting for a moment."""
+        return True
+
     def close(self) -> None:
         """Give back what the watching holds."""
 
@@ -154,6 +160,25 @@ class Namespace(Family):
                 _each(psutil.Process(first).children()[:1], lambda process: process.send_signal(number))
             except psutil.Error:
                 pass
+
+    def gone(self) -> bool:
+        """Wait for the namespace's first process, which the kernel lets end only after all others have.
+
+        bwrap itself ends a little earlier, and in that moment a process that was left could still write.
+        """
+        first = self._first()
+        if first is None:
+            return True
+        try:
+            handle = os.pidfd_open(first)
+        except ProcessLookupError:
+            return True
+        try:
+            waiting = select.poll()
+            waiting.register(handle, select.POLLIN)
+            return bool(waiting.poll(GONE_SECONDS * 1000))
+        finally:
+            os.close(handle)
 
     def close(self) -> None:
         handle, self._proc = self._proc, None

@@ -144,12 +144,15 @@ class Process:
         seconds = time.monotonic() - self._began
         self._over.set()
         self._kill_all(self._popen)
+        gone = self._members.gone()
         self._reader.join(timeout=2)
         self._watcher.join(timeout=2)
         self._members.close()
         code = self._popen.returncode if self._popen.returncode >= 0 else 128 - self._popen.returncode
         output = printable(bytes(self._tail))
         try:
+            if not gone:
+                raise SandboxFault("a process of the command could not be ended")
             ended = self._stopped_by or self._judge_end(code, output)
         except SandboxFault as fault:
             self._fault = fault
