@@ -46,8 +46,7 @@ class Mount:
         return self.source / self.below if self.below else self.source
 
 
-# A word of a command line or a value of its environment; a tuple becomes a search path joined as the system joins them.
-Argument = str | Mount | tuple[str | Mount, ...]
+Argument = str | Mount
 
 
 class SandboxFault(Exception):

@@ -186,8 +186,6 @@ def _below(folder: Path, places: Iterable[Path]) -> bool:
 
 
 def _inside(value: Argument) -> str:
-    if isinstance(value, tuple):
-        return ":".join(_inside(part) for part in value)
     return value.inside() if isinstance(value, Mount) else value
 
 

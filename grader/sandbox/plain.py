@@ -126,6 +126,4 @@ def _orphans(token: str, own: int) -> list[psutil.Process]:
 
 
 def _outside(value: Argument) -> str:
-    if isinstance(value, tuple):
-        return os.pathsep.join(_outside(part) for part in value)
     return str(value.outside()) if isinstance(value, Mount) else value
