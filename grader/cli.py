@@ -138,7 +138,7 @@ def grade(
     _want_is_possible(want, row, checks)
     drawn = _world(folder, world, secret, label)
     _prepare(out, folder)
-    result, progress = _run(folder, checks, drawn, isolation, out, count_provided=False)
+    result, progress = _run(folder, checks, drawn, isolation, out)
     names = _names()
     if out is not None:
         _write_junit(result, names, out)
@@ -161,7 +161,7 @@ def demo(world: WorldOption = None, isolation: IsolationOption = "auto") -> None
     chosen = [one for one in stages.all_stages() if one.id in DEMO_STAGES]
     checks = tuple(check for one in chosen for check in one.checks)
     drawn = _world(folder, world, None, "")
-    result, progress = _run(folder, checks, drawn, isolation, None, count_provided=True)
+    result, progress = _run(folder, checks, drawn, isolation, count_provided=True)
     _print(result, _names(), "text")
     shown = ", ".join(one.folder.name for one in chosen)
     typer.echo(
@@ -400,8 +400,9 @@ def _run(
     checks: Sequence[CheckSpec],
     drawn: Drawn,
     isolation: Isolation,
-    out: Path | None,
-    count_provided: bool,
+    out: Path | None = None,
+    cache: Path | None = None,
+    count_provided: bool = False,
 ) -> tuple[Grade, Progress]:
     """Grade with progress on stderr. `count_provided` lets work count that the kit laid down."""
     import shlex
@@ -415,7 +416,7 @@ def _run(
     rung, notes = _rung(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, notes=notes,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache, notes=notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),
     )  # fmt: skip
@@ -438,7 +439,7 @@ def _check(mine: Workspace, stage: Stage, seed: int, isolation: Isolation) -> tu
     key = workspace.key(stage)
     _store(mine, stage, workspace.Stored(seed, key))
     drawn = Drawn(seed, str(seed), ("--world", str(seed)))
-    result, progress = _run(mine.folder, stage.checks, drawn, isolation, None, count_provided=False)
+    result, progress = _run(mine.folder, stage.checks, drawn, isolation, cache=mine.runs)
     if mine.signature(skipped) == before:
         at = time.strftime("%Y-%m-%d %H:%M:%S")
         _store(mine, stage, workspace.Stored(seed, key, at, before, skipped, result))

@@ -67,6 +67,11 @@ class Workspace:
     folder: Path
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def runs(self) -> Path:
+        """Where finished runs are kept, so that a check goes on instead of starting over."""
+        return self.folder / STATE / "runs"
+
     def state_file(self, stage: Stage) -> Path:
         return self.folder / STATE / f"check-{stage.id}.json"
 

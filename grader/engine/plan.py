@@ -14,8 +14,9 @@ from grader.verdict import CheckSpec, Level
 class Plan:
     """The checks to run on a submission in a world; what the supervisor hands the worker.
 
-    `cache` is a folder of finished runs to go on from (None: every command is run). `reproduce` is the command line that repeats this grading; `provided` are stages whose work the kit laid down, so that
-    their passes do not count; `notes` are sentences for the report.
+    `cache` is a folder of finished runs to go on from (None: every command is run). `reproduce` is the command line
+    that repeats this grading; `provided` are stages whose work the kit laid down, so that their passes do not count;
+    `notes` are sentences for the report.
     """
 
     submission: Path
