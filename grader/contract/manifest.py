@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from grader.contract.sentences import sentence, shown
 
 MAX_BYTES = 262_144
 
 CommandName = Literal[
     "train", "predict", "test", "validate", "features", "staleness", "register", "promote", "rollback", "pipeline", "serve",
-    "ops", "export-log", "monitor", "loop", "analyze", "decide", "ci", "batch", "replay",
+    "export-log", "ops", "monitor", "loop", "analyze", "decide", "ci", "batch", "replay",
 ]  # fmt: skip
 Claim = Literal["row_order", "missing_values", "unseen_category", "reproducible", "config_refused", "probability_range"]
 
@@ -24,18 +27,26 @@ class ManifestProblem(Exception):
 
 def _inside(value: str) -> str:
     path = Path(value)
-    if not value or path.is_absolute() or ".." in path.parts:
+    if not path.parts or path.is_absolute() or ".." in path.parts or not value.isprintable():
         raise ValueError("must be a path inside the submission, like notebooks/baseline.ipynb")
     return value
 
 
 def _words(value: str) -> str:
+    if not value.replace("\n", " ").replace("\t", " ").isprintable():
+        raise ValueError("must be printable text")
     try:
         words = shlex.split(value)
     except ValueError as problem:
         raise ValueError(f"cannot be split into words: {problem}") from None
     if not words:
         raise ValueError("must name a program")
+    return value
+
+
+def _whole(value: object) -> object:
+    if type(value) is not int:  # true and 1.0 equal 1 in Python
+        raise ValueError("must be the whole number 1, without quotes")
     return value
 
 
@@ -61,7 +72,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    contract: Literal[1] = Field(description="Version of the contract this submission is written for.")
+    contract: Annotated[Literal[1], BeforeValidator(_whole)] = Field(
+        description="Version of the contract this submission is written for."
+    )
     environment: Literal["kit", "locked"] = Field(
         "kit",
         description="`kit`: the kit's interpreter and packages. `locked`: requirements.lock, built once, wheels only.",
@@ -82,26 +95,49 @@ class Manifest(BaseModel):
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check the manifest of a submission. Raises ManifestProblem."""
-    path = folder / "pyproject.toml"
     if not folder.is_dir():
         raise ManifestProblem(f"{folder} is not a folder; give the folder that holds the submission's pyproject.toml")
-    if path.is_symlink() or not path.is_file():
-        raise ManifestProblem(
-            f"{folder} has no pyproject.toml; a submission declares itself there in [tool.mlekit] (`mlekit new DIR` lays one down)"
-        )
-    if path.stat().st_size > MAX_BYTES:
-        raise ManifestProblem(f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise ManifestProblem(f"{path} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise ManifestProblem(f"{path} is not valid TOML: {problem}") from None
+    path = folder / "pyproject.toml"
+    data = _toml(path, _bytes(path))
     tool = data.get("tool")
-    table = tool.get("mlekit") if isinstance(tool, dict) else None
-    if not isinstance(table, dict):
+    if tool is not None and not isinstance(tool, dict):
+        raise ManifestProblem(f"{path}: tool is {shown(tool)}; it must be a table, with the table [tool.mlekit] in it")
+    table = (tool or {}).get("mlekit")
+    if table is None:
         raise ManifestProblem(f"{path} has no table [tool.mlekit]; it needs at least `contract = 1`")
+    if not isinstance(table, dict):
+        raise ManifestProblem(f"{path}: tool.mlekit is {shown(table)}; it must be a table, [tool.mlekit]")
     return parse_manifest(table)
+
+
+def _bytes(path: Path) -> bytes:
+    """The bytes of a regular file, never through a link and never waiting on a FIFO."""
+    try:
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            if found.st_size > MAX_BYTES:
+                raise ManifestProblem(f"{path} has {found.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+            return path.read_bytes()
+    except FileNotFoundError:
+        raise ManifestProblem(
+            f"{path.parent} has no pyproject.toml; a submission declares itself there in [tool.mlekit] "
+            "(`mlekit new DIR` lays one down)"
+        ) from None
+    except OSError as problem:
+        raise ManifestProblem(f"{path} cannot be read: {problem.strerror}") from None
+    kind = "link" if stat.S_ISLNK(found.st_mode) else "folder" if stat.S_ISDIR(found.st_mode) else "special file"
+    raise ManifestProblem(f"{path} is a {kind}; it must be a regular file, which is what is graded")
+
+
+def _toml(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ManifestProblem(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except RecursionError:
+        raise ManifestProblem(f"{path} is not valid TOML: it is nested too deeply") from None
+    except ValueError as problem:  # also an integer of thousands of digits, which is no TOMLDecodeError
+        raise ManifestProblem(f"{path} is not valid TOML: {problem}") from None
 
 
 def parse_manifest(table: dict[str, Any]) -> Manifest:
@@ -109,23 +145,8 @@ def parse_manifest(table: dict[str, Any]) -> Manifest:
     try:
         return Manifest.model_validate(table)
     except ValidationError as problem:
-        raise ManifestProblem(_sentence(problem.errors()[0])) from None
-
-
-def _sentence(error: Any) -> str:
-    where = [str(part) for part in error["loc"] if part != "[key]"]
-    key = ".".join(["tool.mlekit", *where])
-    given = error["input"]
-    kind = error["type"]
-    if kind == "missing":
-        return f"{key} is missing; set `{where[-1]} = 1`" if where == ["contract"] else f"{key} is missing"
-    if kind == "extra_forbidden":
-        known = ", ".join(Documents.model_fields if where[:1] == ["documents"] else Manifest.model_fields)
-        return f"{key} is not a key of the contract; allowed are {known}"
-    if kind == "literal_error":
-        if where[:1] == ["commands"]:
-            return f"tool.mlekit.commands has {given!r}; allowed are {error['ctx']['expected']}"
-        return f"{key} is {given!r}; allowed: {error['ctx']['expected']}"
-    if kind == "value_error":
-        return f"{key} is {given!r}; it {error['ctx']['error']}"
-    return f"{key} is {given!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+        first = problem.errors(include_url=False)[0]
+        keys = (Documents if first["loc"][:1] == ("documents",) else Manifest).model_fields
+        if first["type"] == "missing":
+            raise ManifestProblem("tool.mlekit.contract is missing; set `contract = 1`") from None
+        raise ManifestProblem(sentence(first, "tool.mlekit", ".", keys, "a table")) from None

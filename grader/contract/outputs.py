@@ -1,86 +1,137 @@
-"""What a submission writes as JSON, checked before anything is believed: exact types, finite numbers, known ranges."""
+"""What a submission writes as JSON, as models: strict types, finite numbers, more keys than these allowed."""
 
 from __future__ import annotations
 
+import re
 from datetime import date
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from grader.contract.sentences import sentence
+
+DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+CODE = r"^[a-z][a-z0-9_]*$"
 
 
 class OutputProblem(Exception):
-    """A JSON file of the submission is not what the contract says; the message finishes the sentence "FILE ..."."""
+    """A JSON output breaks the contract; the message names file, key, value and what is allowed."""
 
 
-def _iso_day(value: Any) -> Any:
-    return date.fromisoformat(value) if isinstance(value, str) else value
+def _day(value: str) -> str:
+    wrong = "must be a date written YYYY-MM-DD, like 2023-01-31"
+    if not re.fullmatch(DAY, value):
+        raise ValueError(wrong)
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(wrong) from None
+    return value
 
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Share = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Day = Annotated[date, BeforeValidator(_iso_day), Field(strict=True)]
+def _code(value: str) -> str:
+    if not re.fullmatch(CODE, value):
+        raise ValueError("must be lower-case letters, digits and _, like unknown_key")
+    return value
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must say what is wrong")
+    return value
+
+
+Day = Annotated[str, AfterValidator(_day), Field(json_schema_extra={"format": "date", "pattern": DAY})]
+Code = Annotated[str, AfterValidator(_code), Field(json_schema_extra={"pattern": CODE})]
+Said = Annotated[str, AfterValidator(_said), Field(json_schema_extra={"minLength": 1})]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class Output(BaseModel):
-    """Further keys are the submission's own business."""
+    """A JSON object that a submission writes; `FILE` is what messages call it."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
+
+    FILE: ClassVar[str]
 
 
 class BaselineReport(Output):
-    """`report.json` of stage 01. The interval is the 95 % one; days are wall-clock days, both included."""
+    """The numbers that the notebook of stage 01 reports about its own validation rows."""
 
-    auc: Share
-    auc_low: Share
-    auc_high: Share
-    brier: Share
-    base_rate: Share
-    train_start: Day
-    train_end: Day
-    valid_start: Day
-    valid_end: Day
+    FILE = "report.json"
+
+    auc: Share = Field(description="Area under the ROC curve on the validation rows.")
+    auc_low: Share = Field(description="Lower end of a 95 % interval of `auc`.")
+    auc_high: Share = Field(description="Upper end of a 95 % interval of `auc`.")
+    brier: Share = Field(description="Mean squared error of the probabilities on the validation rows.")
+    base_rate: Share = Field(description="Share of late flights in the validation rows.")
+    train_start: Day = Field(description="First day of the flights the model learned from.")
+    train_end: Day = Field(description="Last day of the flights the model learned from.")
+    valid_start: Day = Field(description="First day of the validation rows.")
+    valid_end: Day = Field(description="Last day of the validation rows.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BaselineReport:
+        _window("train", self.train_start, self.train_end)
+        _window("valid", self.valid_start, self.valid_end)
+        return self
 
 
 class ModelRecord(Output):
-    """`model.json` that `train` leaves beside the model; `rows` counts the flights it learned from."""
+    """What `train` says about the model it made (stage 02)."""
 
-    train_start: Day
-    train_end: Day
-    rows: Count
-    seed: Annotated[int, Field(strict=True)]
+    FILE = "model.json"
+
+    train_start: Day = Field(description="First day of the training window, as the configuration gave it.")
+    train_end: Day = Field(description="Last day of the training window, inclusive, as the configuration gave it.")
+    rows: int = Field(ge=1, description="Number of flights with a label that the model learned from.")
+    seed: int = Field(description="The seed the configuration gave.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ModelRecord:
+        _window("train", self.train_start, self.train_end)
+        return self
 
 
-class TestResult(Output):
-    """What `test` writes: how many of the submission's own tests passed and failed."""
+class SuiteResult(Output):
+    """How the submission's own tests went (stage 02)."""
 
-    passed: Count
-    failed: Count
+    FILE = "the result of `test`"
+
+    passed: Count = Field(description="Number of tests that passed.")
+    failed: Count = Field(description="Number of tests that failed or could not run.")
 
 
 class Refusal(Output):
-    """The file `$MLEKIT_REFUSAL` of a command that ended with exit code 2."""
+    """Why a command refused to work, in the file that `MLEKIT_REFUSAL` names (exit code 2)."""
 
-    code: str
-    message: str
-    key: str | None = None
-    column: str | None = None
-    rule: str | None = None
+    FILE = "the refusal file"
+
+    code: Code = Field(description="A short name of your own for the reason, such as `unknown_key`.")
+    message: Said = Field(description="One sentence for a person: what was given, what is allowed.")
+    key: str | None = Field(None, description="The configuration key at fault. Needed when a configuration is refused.")
+    column: str | None = Field(None, description="The column at fault, where there is one.")
+    rule: str | None = Field(None, description="The rule of the data contract that was broken, where there is one.")
 
 
-T = TypeVar("T", bound=Output)
+def _window(name: str, start: str, end: str) -> None:
+    if start > end:
+        raise ValueError(f"{name}_start is {start!r} and {name}_end {end!r}; {name}_start must be at most {name}_end")
 
 
-def parse_output(kind: type[T], value: Any) -> T:
-    """The value as `kind`. Raises OutputProblem with key, value and what is allowed."""
-    if not isinstance(value, dict):
-        raise OutputProblem(f"holds {type(value).__name__}; it must be a JSON object")
+OutputT = TypeVar("OutputT", bound=Output)
+
+
+def parse_output(model: type[OutputT], value: Any, name: str | None = None) -> OutputT:
+    """Check the value of a JSON file that a submission wrote.
+
+    `value` is what `json.loads` (or the sandboxed reader) gave; `name` replaces the model's own name for the file in
+    messages. Raises OutputProblem for the first thing that is wrong: "report.json: auc is '0.7'; it must be a number".
+    """
     try:
-        return kind.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as problem:
-        error = problem.errors()[0]
-        key = ".".join(map(str, error["loc"]))
-        if error["type"] == "missing":
-            raise OutputProblem(f"has no key {key}; it needs {', '.join(kind.model_fields)}") from None
-        said = error["msg"].removeprefix("Value error, ")
-        raise OutputProblem(f"has {key} = {error['input']!r:.80}; {said[0].lower()}{said[1:]}") from None
+        needed = [key for key, field in model.model_fields.items() if field.is_required()]
+        first = problem.errors(include_url=False)[0]
+        raise OutputProblem(sentence(first, name or model.FILE, ": ", needed, "an object with keys")) from None
