@@ -136,6 +136,13 @@ def test_the_quota_is_sixty_percent_of_the_weight_of_the_rest(passed, failed, me
     assert row.certain == (JUNIOR if met else None)
 
 
+@pytest.mark.parametrize("outcome", [FAIL, BLOCKED, NOT_RUN, ERROR, PROVIDED])
+def test_what_does_not_pass_stays_in_the_denominator(outcome):
+    row = row_of(check("a", weight=1), check("b", outcome, weight=2))
+    assert row.certain is None
+    assert "1 of 3 points" in row.because
+
+
 def test_passes_come_from_two_stages_where_two_have_checks():
     one = [check("a", weight=9), check("b", FAIL, stage="02")]
     assert row_of(*one).certain is None
