@@ -243,10 +243,11 @@ def data_verify(
 ) -> None:
     """Verify files against their manifest: the kit's datasets, or a folder that `data build` wrote."""
     from grader.report.text import clean, count
-    from grader.world.verify import verify_datasets, verify_folder
 
     if folder is not None and not folder.is_dir():
         raise Refused(f"{folder} is not a folder; give one that `mlekit data build` wrote")
+    from grader.world.verify import verify_datasets, verify_folder
+
     problems = list(verify_datasets() if folder is None else verify_folder(folder))
     for sentence in problems:
         typer.echo(clean(sentence))
@@ -352,7 +353,7 @@ def _want_is_possible(want: Want | None, row: str, checks: Sequence[CheckSpec]) 
     most = reach(checks)[row]
     if most is None or LEVELS.index(most) < LEVELS.index(Level(want)):
         raise Refused(
-            f"row {row} cannot show {want} with these stages, at most: {level_word(most)}; grade more stages or want less"
+            f"row {row} cannot show {want} with these stages (at most: {level_word(most)}); grade more stages or want less"
         )
 
 
