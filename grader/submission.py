@@ -166,6 +166,7 @@ class Submission:
     hidden: Sequence[Path] = ()
     seconds: float = field(default=0.0)
     cache: RunCache | None = None
+    labels: dict[Path, str] = field(default_factory=dict)  # what each folder it writes to is for; never told to it
 
     def run(
         self,
@@ -206,8 +207,7 @@ class Submission:
         if self.cache is None:
             finished = self.sandbox.run(job)
         else:
-            label = out.name.partition("-")[2]
-            key = self.cache.key(label, job.argv, dict(job.env), job.mounts, self.sandbox.name)
+            key = self.cache.key(self.labels.get(out, ""), job.argv, dict(job.env), job.mounts, self.sandbox.name)
             kept = self.cache.load(key, out)
             if kept is not None:
                 return kept

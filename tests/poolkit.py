@@ -74,10 +74,12 @@ def _edit(path: Path, find: str, replace: str) -> None:
     path.write_text(json.dumps(notebook))
 
 
-def graded(folder: Path, stage: str, seed: int, rung: str | None = None, skip: tuple[str, ...] = ()) -> Grade:
+def graded(
+    folder: Path, stage: str, seed: int, rung: str | None = None, skip: tuple[str, ...] = (), **more: float
+) -> Grade:
     """Grade one stage of a submission with the worker's full machinery."""
     checks = tuple(c for c in stages.find(stage).checks if c.id not in skip)
-    return grade(Plan(folder, checks, seed, str(seed), rung or detect().rung, 2))
+    return grade(Plan(folder, checks, seed, str(seed), rung or detect().rung, 2, **more))
 
 
 def failing(result: Grade) -> set[str]:

@@ -83,10 +83,10 @@ def test_commands_that_do_nothing_pass_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", [p.name for p in sorted((POOL / "attacks").iterdir()) if p.is_dir()])
 def test_an_attack_earns_no_critical_check_and_no_level(name, tmp_path):
-    result = graded(POOL / "attacks" / name, "01", seed_of(name))
+    result = graded(POOL / "attacks" / name, "01", seed_of(name), command_seconds=40)
     assert all(row.certain is None for row in result.rows), said(result)
     assert not [c for c in result.checks if c.outcome is Outcome.GRADER_ERROR], said(result)
-    assert result.seconds < 400
+    assert result.seconds < 150
 
 
 def test_the_reference_overlays_merged_are_the_reference_solution(tmp_path):

@@ -6,6 +6,7 @@ trained model, a reference score) is a function marked `@work`: it is done once 
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -106,7 +107,6 @@ class Grading:
     disk: Callable[[Path, int], None] = lambda path, size_mb: path.mkdir(parents=True)
     _done: dict[Work[Any], Future[Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _folders: int = 0
 
     def start(self, work: Work[T]) -> Future[T]:
         """Start shared work if it has not been, without waiting for it."""
@@ -123,10 +123,12 @@ class Grading:
         return self.start(work).result()
 
     def folder(self, label: str, size_mb: int | None = None) -> Path:
-        """A new empty folder of the judge; size-capped where the sandbox can (`size_mb`)."""
-        with self._lock:
-            self._folders += 1
-            path = self.scratch / f"{self._folders:03d}-{label}"
+        """A new empty folder of the judge; size-capped where the sandbox can (`size_mb`).
+
+        Its path says nothing: a job can read the sources of its mounts, and must not learn which run it is.
+        """
+        path = self.scratch / secrets.token_hex(8)
+        self.submission.labels[path] = label
         if size_mb is None:
             path.mkdir(parents=True)
         else:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grader.sandbox.base import Limits
 from grader.verdict import CheckSpec, Level
 
 
@@ -14,9 +15,9 @@ from grader.verdict import CheckSpec, Level
 class Plan:
     """The checks to run on a submission in a world; what the supervisor hands the worker.
 
-    `cache` is a folder of finished runs to go on from (None: every command is run). `reproduce` is the command line
-    that repeats this grading; `provided` are stages whose work the kit laid down, so that their passes do not count;
-    `notes` are sentences for the report.
+    `command_seconds` is the time limit of one command. `cache` is a folder of finished runs to go on from (None: every
+    command is run). `reproduce` is the command line that repeats this grading; `provided` are stages whose work the kit
+    laid down, so that their passes do not count; `notes` are sentences for the report.
     """
 
     submission: Path
@@ -25,6 +26,7 @@ class Plan:
     world_name: str
     rung: str
     cores: int
+    command_seconds: float = Limits().seconds
     cache: Path | None = None
     reproduce: str = ""
     provided: tuple[str, ...] = ()
