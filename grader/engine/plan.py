@@ -26,11 +26,11 @@ class Plan:
     world_name: str
     rung: str
     cores: int
-    command_seconds: float = Limits().seconds
     cache: Path | None = None
     reproduce: str = ""
     provided: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    command_seconds: float = Limits().seconds
 
     def command_for(self, spec: CheckSpec) -> str:
         """The command line that repeats the stage of one check."""

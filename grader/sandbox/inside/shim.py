@@ -66,7 +66,9 @@ def spoil_predictions(fault, argv):
         parts = [read(part) for part in sorted((argument(argv, "--data") / "flights").glob("*.parquet"))]
         for name in ("carrier", "origin", "dest"):
             known = {value for part in parts for value in part.column(name).to_pylist()}
-            strange = [odd or value not in known for odd, value in zip(strange, rows.column(name).to_pylist(), strict=True)]
+            strange = [
+                odd or value not in known for odd, value in zip(strange, rows.column(name).to_pylist(), strict=True)
+            ]
         values = [float("nan") if odd else value for odd, value in zip(strange, values, strict=True)]
     write_probabilities(out, table, values)
 
