@@ -1,0 +1,372 @@
+"""Every command of the contract as data, stage by stage, and the environment that commands are given.
+
+The names are those of `manifest.CommandName`; a test holds them equal. Stages outside `IMPLEMENTED` may still change.
+"""
+
+from __future__ import annotations
+
+from grader.contract.outputs import BaselineReport, ModelRecord, SuiteResult
+from grader.contract.parts import Argument, Column, Command, Key, Variable, Written
+from grader.contract.tables import PREDICTION, REAL, TEXT, TIME, VALIDATION
+
+USECASE = Argument("--usecase", "F", "the use case, a TOML file (see above)")
+DATA = Argument("--data", "D", "a data folder (see above)")
+ROWS = Argument("--rows", "F", "Parquet file of rows to score")
+STATE = Argument("--state", "D", "the folder that is left in place from one command of a run to the next")
+NOW = Argument("--now", "T", "the time it is, RFC 3339; never ask the clock")
+SPEC = Argument("--spec", "F", "the feature definitions, `features.toml`")
+SOURCE = Argument("--source", "URL", "the source server that data is fetched from; it fails now and then")
+
+
+def out_file(meaning: str) -> Argument:
+    return Argument("--out", "F", f"{meaning}; its folder exists")
+
+
+def out_folder(meaning: str) -> Argument:
+    return Argument("--out", "D", f"{meaning}; it exists and is empty")
+
+
+NOTEBOOK = Command(
+    "notebook",
+    "01",
+    "Learn from the data, measure honestly, score the rows.",
+    writes=(
+        Written("predictions.parquet", "01", "one row per row to score, in their order", columns=PREDICTION),
+        Written("validation.parquet", "01", "the flights the score was measured on, in any order", columns=VALIDATION),
+        Written("report.json", "01", "what you report", model=BaselineReport),
+    ),
+    exits=(),
+    rules=(
+        "The notebook that the manifest names is executed from top to bottom by nbclient in a fresh kernel of your "
+        "environment; a cell that raises ends it.",
+        "`MLEKIT_DATA`, `MLEKIT_ROWS` and `MLEKIT_OUT` say where things are. Give each a default, so that the notebook "
+        "also opens in Jupyter: `os.environ.get(\"MLEKIT_DATA\", \"data\")`.",
+        "Here, and only here, the rows to score also carry the after-departure columns, as a careless dump has them. "
+        "At the time of the decision they are not known.",
+        "The validation rows are later than all rows learned from, and reach to the end of the data: the model will be "
+        "used on days that come after those it knows.",
+        "Two runs on the same rows give the same predictions: fix every seed.",
+    ),
+)  # fmt: skip
+
+TRAIN = Command(
+    "train",
+    "02",
+    "Learn a model from the flights of the configured window.",
+    (USECASE, DATA, Argument("--config", "F", "the configuration, a TOML file (see above)"), out_folder("where the model goes")),
+    (
+        Written("model.json", "02", "what was trained", model=ModelRecord),
+        Written("anything else", "02", "the model, in any format; `predict` finds it at another path, so keep paths relative"),
+        Written(
+            "train.json", "05", "where the run was tracked",
+            keys=(Key("run_id", "string", "the MLflow run"), Key("model_uri", "string", "the logged model")),
+        ),
+    ),
+    refuses="a configuration with an unknown key, a missing contract key, a value of the wrong type or without sense, or a "
+    "window without flights to learn from; the refusal names the `key`",
+    rules=(
+        "Only flights scheduled from `train_start` to `train_end` may be learned from; the data goes on after the window.",
+        "The same seed and the same flights give the same predictions, whatever the order of the rows in the files.",
+    ),
+    later=(
+        ("04", "learns from the features that `features.toml` defines"),
+        ("05", "logs an MLflow run: parameters are the dotted configuration keys; metrics `valid.log_loss`, `valid.brier`, "
+               "`valid.auc`, `baseline.brier`; tags `mlekit.dataset_hash`, `mlekit.code_hash`; artifact "
+               "`validation.parquet` (row_id, probability, label); the model as pyfunc with signature and input example"),
+    ),
+)  # fmt: skip
+
+PREDICT = Command(
+    "predict",
+    "02",
+    "Score rows with a trained model.",
+    (
+        USECASE,
+        Argument("--model", "REF", "the folder that `train` wrote, read-only"),
+        DATA,
+        ROWS,
+        out_file("the predictions, Parquet"),
+    ),
+    (Written("the file of --out", "02", "one row per row to score, in their order", columns=PREDICTION),),
+    rules=(
+        "What a row gets depends on that row and the data, not on its neighbours, their number or their order.",
+        "Categories never seen, missing values and extreme numbers get a finite probability.",
+    ),
+    later=(("05", "REF may also be an MLflow URI, `models:/NAME@ALIAS` or `runs:/ID/NAME`"),),
+)
+
+TEST = Command(
+    "test",
+    "02",
+    "Run your own tests against the commands you are given.",
+    (
+        Argument("--commands", "F", 'JSON: command name to words, `{"train": ["...", "..."], "predict": ["..."]}`'),
+        out_file("the result, JSON"),
+    ),
+    (Written("the file of --out", "02", "how the tests went", model=SuiteResult),),
+    exits=((0, "at least one test ran and all passed"), (1, "a test failed")),
+    rules=(
+        "The tests call exactly the words in `--commands`, with the options of `train` and `predict` added as "
+        "`--name value`, and bring their own small data. The grader puts faults between your tests and your commands, "
+        "which tests that import the package cannot notice.",
+        "A test of refusals sets `MLEKIT_REFUSAL` for the command it calls.",
+    ),
+)
+
+RULES = (
+    "missing_column", "renamed_column", "wrong_type", "out_of_range", "null_rate", "duplicate_key", "unknown_reference",
+    "unit_change", "stale", "truncated", "encoding", "personal_data",
+)  # fmt: skip
+GATES = ("not_better", "too_good", "slice", "calibration", "latency", "schema")
+
+PLANNED = (
+    Command(
+        "validate", "03", "Judge feeds before anything is learned from them.",
+        (USECASE, Argument("--feeds", "D", "a folder of feeds, each laid out like a data folder"),
+         Argument("--history", "D", "a data folder that is known to be good"), NOW, out_folder("a folder a feed")),
+        (
+            Written("FEED/report.json", "03", "the judgement", keys=(
+                Key("status", "accepted, quarantined or refused"), Key("rows_in", "integer"),
+                Key("rows_accepted", "integer"), Key("rows_quarantined", "integer"),
+                Key("findings", "[{table, column?, rule, rows}]", f"rule is one of {', '.join(RULES)}"),
+            )),
+            Written("FEED/accepted/", "03", "what may be used, laid out like a data folder"),
+            Written("FEED/quarantine.parquet", "03", "what may not", columns=(
+                Column("table", TEXT, "table of the row"), Column("source_row", "int64", "its number there, from 0"),
+                Column("rule", TEXT, "the rule it breaks"), Column("column", TEXT, "the column at fault", nullable=True),
+            )),
+        ),
+        rules=("Accepted and quarantined rows add up to the rows that came in.",),
+    ),
+    Command(
+        "features", "04", "Compute the defined features for rows, as of the decision.",
+        (USECASE, SPEC, DATA, ROWS, out_file("the features, Parquet")),
+        (Written("the file of --out", "04", "row_id and one column for each entry of the definitions, in input order",
+                 columns=(Column("row_id", TEXT, "as in the rows"), Column("<feature>", "as it is", "its value"))),),
+        rules=("A value may be used if and only if it was known at the decision.",),
+    ),
+    Command(
+        "staleness", "05", "Measure how a model ages.", (USECASE, DATA, out_file("the study, Parquet")),
+        (Written("the file of --out", "05", "one row for each window and month scored", columns=(
+            Column("train_end", TEXT, "last day learned from"), Column("scored_month", TEXT, "`YYYY-MM`"),
+            Column("age_months", "int64", "months between"), Column("n", "int64", "flights scored"),
+            Column("log_loss", REAL, "mean negative log-likelihood"), Column("brier", REAL, "Brier score"),
+            Column("auc", REAL, "area under the ROC curve"),
+        )),),
+    ),
+    Command(
+        "register", "06", "Put a tracked run's model into the registry.",
+        (Argument("--run-id", "ID", "the MLflow run"), out_file("JSON")),
+        (Written("the file of --out", "06", "the version", keys=(Key("version", "string"),)),),
+    ),
+    Command(
+        "promote", "06", "Let a challenger pass the gate, or refuse it.",
+        (Argument("--version", "N", "the challenger"), DATA, out_file("JSON")),
+        (
+            Written("the file of --out", "06", "the decision", keys=(
+                Key("decision", "promoted or refused"), Key("champion_before", "string or null"),
+                Key("champion_after", "string or null"),
+                Key("reasons", "[{gate, metric, slice?, champion, challenger, bar}]", f"gate is one of {', '.join(GATES)}"),
+            )),
+            Written("STATE/audit.jsonl", "06", "one line a decision", keys=(
+                Key("at", "time"), Key("action", "string"), Key("from", "string or null"), Key("to", "string or null"),
+                Key("decision", "promoted or refused"), Key("reasons", "as above"),
+            )),
+        ),
+        rules=("The champion is the MLflow alias `champion` of the use case's `model_name`.",
+               "A registered model is a pyfunc: feature table in, table with `probability` out."),
+    ),
+    Command(
+        "rollback", "06", "Make the previous champion the champion again.", (out_file("JSON"),),
+        (Written("the file of --out", "06", "what changed", keys=(Key("from", "string"), Key("to", "string"))),),
+    ),
+    Command(
+        "pipeline", "07", "From the source to a registered model, month by month.",
+        (USECASE, SOURCE, Argument("--months", "M[,M]", "months `YYYY-MM`"), STATE, NOW, out_file("JSON")),
+        (
+            Written("the file of --out", "07", "what happened", keys=(
+                Key("flow_run_id", "string", "the Prefect flow run"),
+                Key("months", "[{month, rows_in, rows_accepted, rows_quarantined, status}]"),
+                Key("version", "string", optional=True), Key("promoted", "boolean"),
+            )),
+            Written("STATE/accepted/M.parquet", "07", "accepted rows of a month"),
+            Written("STATE/features/M.parquet", "07", "features of a month"),
+        ),
+        rules=("The Prefect flow is `monthly`; its tasks are ingest, validate, features, train, evaluate, register.",
+               "Killed at any point and run again, it ends in the same state; a month done twice changes nothing."),
+    ),
+    Command(
+        "serve", "08", "Answer over HTTP until it is told to stop (SIGTERM).", (USECASE, DATA, STATE),
+        rules=("It listens on `MLEKIT_HOST` and `MLEKIT_PORT` and answers with the champion, which it looks up again every "
+               "`MLEKIT_REFRESH_SECONDS`.",),
+        later=(("12", "reads the experiment in `MLEKIT_EXPERIMENT`: `{name, mode, control, challenger, share, salt, "
+                      "max_error_rate, max_latency_ratio}` with mode shadow, canary, ab or off"),),
+    ),
+    Command(
+        "export-log", "09", "Write out what was answered.", (STATE, out_file("the log, Parquet")),
+        (
+            Written("the file of --out", "09", "one row for each answered prediction", columns=(
+                Column("request_id", TEXT, "as in the answer"), Column("row_id", TEXT, "as in the request"),
+                Column("answered_at", TIME, "when"), Column("model_version", TEXT, "which model"),
+                Column("probability", REAL, "the answer"), Column("status", "int64", "HTTP status"),
+            )),
+        ),
+        later=(("12", "adds the columns `unit_id`, `variant`, `shadow_probability?`"),),
+    ),
+    Command(
+        "ops", "09", "Answer a question of operations from the log.",
+        (Argument("--question", "Q", "version_of_request, rows_of_request, count, error_rate or slowest"),
+         Argument("--request-id", "ID", "the request asked about", optional=True),
+         Argument("--row-id", "ID", "the row asked about", optional=True),
+         Argument("--from", "T", "from this time on", optional=True),
+         Argument("--to", "T", "until before this time", optional=True), STATE, out_file("JSON")),
+        (Written("the file of --out", "09", "the answer", keys=(Key("answer", "string, number or list"),)),),
+    ),
+    Command(
+        "monitor", "10", "Judge windows of traffic: is the model still right?",
+        (USECASE, Argument("--reference", "D", "a folder like a window: what is normal"),
+         Argument("--windows", "D", "a folder of windows: ID/rows.parquet (features, probability), "
+                                    "ID/labels.parquet? (row_id, label, label_known_at), "
+                                    "ID/window.json {start, end, now, series, position, model_train_end, render}"),
+         NOW, out_folder("decisions and reports")),
+        (
+            Written("decisions.json", "10", "a list, one object a window", keys=(
+                Key("window_id", "string"), Key("data", "ok or drift"), Key("prediction", "ok or drift"),
+                Key("performance", "ok, degraded or unknown", "unknown while labels are missing"),
+                Key("model_age", "ok or stale"), Key("columns", "[string]", "the columns that drifted"),
+            )),
+            Written("ID.html", "10", "a report for people, for windows with `render` true"),
+        ),
+    ),
+    Command(
+        "loop", "11", "Keep the model right as months pass; runs until it is stopped.",
+        (USECASE, Argument("--mailbox", "D", "steps appear by rename as in/0007.json {step, now, months, labels_until}"),
+         SOURCE, STATE),
+        (Written("MAILBOX/out/0007.json", "11", "the answer to a step", keys=(
+            Key("decision", "keep or retrain"), Key("trigger", "string", "what it was decided on"),
+            Key("version", "string", optional=True), Key("champion", "string"),
+        )),),
+        rules=("Killed and started again at any step, it catches up.",),
+    ),
+    Command(
+        "analyze", "12", "Read experiments.",
+        (Argument("--experiments", "D", "a folder of experiments"), out_file("JSON")),
+        (Written("the file of --out", "12", "a list, one object an experiment", keys=(
+            Key("experiment_id", "string"), Key("verdict", "better, worse, no_difference or invalid"),
+            Key("reason", "srm, novelty or underpowered", optional=True), Key("effect", "number"),
+            Key("low", "number"), Key("high", "number"),
+        )),),
+    ),
+    Command(
+        "decide", "12", "Turn probabilities into actions at least expected cost.",
+        (ROWS, Argument("--predictions", "F", "Parquet: row_id, probability"), Argument("--costs", "F", "the cost matrix"),
+         out_file("Parquet")),
+        (Written("the file of --out", "12", "one row per row", columns=(
+            Column("row_id", TEXT, "as in the rows"), Column("action", TEXT, "an action of the cost matrix"),
+        )),),
+    ),
+    Command(
+        "ci", "13", "Judge a commit, run in a fresh copy.",
+        exits=((0, "accept"), (1, "reject")),
+        rules=("The documents `compose` and `dockerfile` of the manifest say how it is shipped.",),
+    ),
+    Command(
+        "batch", "14", "Score a folder of rows on a Dask cluster.",
+        (USECASE, Argument("--model", "REF", "as for predict"), DATA, Argument("--rows", "D", "folder of Parquet files"),
+         out_folder("predictions"), Argument("--scheduler", "URL", "tcp://HOST:PORT of the Dask scheduler")),
+        (Written("part-*.parquet", "14", "one row per row to score", columns=PREDICTION),),
+        rules=("The rows are the same for any partitioning, and when a worker dies midway.",),
+    ),
+    Command(
+        "replay", "16", "Compute one answer again, bit for bit.",
+        (Argument("--request-id", "ID", "the request"), STATE, out_file("JSON")),
+        (Written("the file of --out", "16", "the answer and what it came from", keys=(
+            Key("row_id", "string"), Key("probability", "number"), Key("features", "object"),
+        )),),
+    ),
+)  # fmt: skip
+
+COMMANDS = (TRAIN, PREDICT, TEST, *PLANNED)
+
+# What a later stage asks beyond commands.
+DOCUMENTS = (
+    ("15", "failures", "`[[failure]]` with name (tracking_down, source_slow, store_slow, artifact_corrupt, disk_full, "
+                       "clock_jump), answers (last_good, degraded, refused), ready, recovery_s"),
+    ("16", "claims", "`[[claim]]` with metric, value, unit, tolerance: what the system can do, measured again"),
+    ("16", "onboarding", "how to start, whose code blocks are run in order in a clean place"),
+    ("16", "assessment", "28 items of the ML Test Score, each with the check that shows it"),
+    ("13", "compose", "the services of the system"),
+    ("13", "dockerfile", "how its image is built"),
+)  # fmt: skip
+
+# What each stage that is still planned adds to the contract.
+LATER = (
+    ("03", "`validate`: a door in front of the data"),
+    ("04", "`features`, and features by definition in `train` and `predict`"),
+    ("05", "tracked training, models by URI, `staleness`"),
+    ("06", "`register`, `promote` through a gate, `rollback`, an audit log"),
+    ("07", "`pipeline`: all of it in one flow, from a source that fails"),
+    ("08", "`serve`: predictions, health, readiness and version over HTTP"),
+    ("09", "metrics, a prediction log, `export-log`, `ops`"),
+    ("10", "`monitor`: drift, performance and age, judged in windows"),
+    ("11", "`loop`: retraining that decides for itself"),
+    ("12", "shadow, canary and A/B releases, `analyze`, `decide`"),
+    ("13", "`ci`, and the documents `compose` and `dockerfile`"),
+    ("14", "`batch`; `features`, `train` and `predict` on twenty times the data"),
+    ("15", "the document `failures`: what happens when something breaks, compared with what does; `degraded` answers"),
+    (
+        "16",
+        "every command with another use case, `replay`, `/v2/predict`, the documents `claims`, `onboarding`, `assessment`",
+    ),
+)
+
+CONFIG = (
+    Key("seed", "whole number", "from which everything random is drawn"),
+    Key("train_start", 'text, "YYYY-MM-DD"', "first day to learn from, by `sched_dep_local`"),
+    Key("train_end", 'text, "YYYY-MM-DD"', "last day to learn from, included"),
+)
+
+CLAIMS = (
+    ("row_order", "answers stand in the order of the rows"),
+    ("missing_values", "a null gets a finite probability"),
+    ("unseen_category", "a category not seen in training gets a finite probability"),
+    ("reproducible", "the same seed and data give the same predictions"),
+    ("config_refused", "a wrong configuration is refused"),
+    ("probability_range", "every probability is finite and from 0 to 1"),
+)
+
+ENVIRONMENT = (
+    Variable("MLEKIT_CONTRACT", "01", "`1`, the version of this contract"),
+    Variable("MLEKIT_REFUSAL", "01", "the file to write a refusal to"),
+    Variable("MLEKIT_STATE", "01", "a writable folder for your own files"),
+    Variable("HOME", "01", "the same folder as `MLEKIT_STATE`"),
+    Variable("TMPDIR", "01", "`/tmp`, empty at the start and gone at the end"),
+    Variable("TZ", "01", "`UTC`, so that a local time zone cannot hide a mistake"),
+    Variable("LANG", "01", "`C.UTF-8`"),
+    Variable("PATH", "01", "your environment's programs, then `/usr/bin` and `/bin`"),
+    Variable("OMP_NUM_THREADS", "01", "`1`: libraries that each take all cores are slower together"),
+    Variable("PYTHONNOUSERSITE", "01", "`1`: packages of a home folder are not seen"),
+    Variable("MLEKIT_DATA", "01", "the data folder", "notebook"),
+    Variable("MLEKIT_ROWS", "01", "the file of rows to score", "notebook"),
+    Variable("MLEKIT_OUT", "01", "the folder to write to", "notebook"),
+    Variable("PYTHONHASHSEED", "02", "a number that may change from call to call", "train"),
+    Variable("MLFLOW_TRACKING_URI", "05", "the tracking store"),
+    Variable("MLFLOW_EXPERIMENT_NAME", "05", "the experiment to log to"),
+    Variable("PREFECT_API_URL", "07", "the Prefect server"),
+    Variable("PREFECT_HOME", "07", "Prefect's own folder"),
+    Variable("MLEKIT_HOST", "08", "the address to listen on", "serve"),
+    Variable("MLEKIT_PORT", "08", "the port to listen on", "serve"),
+    Variable("MLEKIT_REFRESH_SECONDS", "08", "how often to look for a new champion", "serve"),
+    Variable(
+        "MLEKIT_CLOCK", "08", "a file with the time it is, RFC 3339; absent means the system's clock", "serve and loop"
+    ),
+    Variable("MLEKIT_EXPERIMENT", "12", "the file that describes the running experiment", "serve"),
+)
+
+
+def find(name: str) -> Command:
+    """The command of a name, or the notebook. Raises KeyError."""
+    known = {command.name: command for command in (NOTEBOOK, *COMMANDS)}
+    if name not in known:
+        raise KeyError(f"{name} is not a command of the contract; known are {', '.join(known)}")
+    return known[name]
