@@ -151,6 +151,7 @@ def grade(
 def demo(world: WorldOption = None, isolation: IsolationOption = "auto") -> None:
     """Grade the kit's own solution, to see what a grading is."""
     from grader import home, stages
+    from grader.report.text import Style
 
     folder = home.reference_solution()
     if not (folder / "pyproject.toml").is_file():
@@ -164,10 +165,11 @@ def demo(world: WorldOption = None, isolation: IsolationOption = "auto") -> None
     result, progress = _run(folder, checks, drawn, isolation, count_provided=True)
     _print(result, _names(), "text")
     shown = ", ".join(one.folder.name for one in chosen)
-    typer.echo(
-        f"\nThis was the kit's own solution of {shown}. See all stages with `mlekit list`, "
+    said = (
+        f"This was the kit's own solution of {shown}. See all stages with `mlekit list`, "
         "and grade your own work with `mlekit grade PATH`."
     )
+    typer.echo("\n" + "\n".join(Style.of(sys.stdout).wrap(said)))
     _tell_faults(result, progress, None)
     raise typer.Exit(exit_code(result, None, FIRST_ROW))
 
@@ -417,7 +419,7 @@ def _run(
     rung, notes = _rung(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache, notes=notes,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, notes=notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),
     )  # fmt: skip

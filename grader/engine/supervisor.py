@@ -30,7 +30,7 @@ from grader.verdict import CheckResult, Grade, Outcome, Submission, check_from
 Watch = Callable[[dict[str, Any]], None]
 
 KEEPER = Path(__file__).with_name("keeper.py")
-PATIENCE_SECONDS = 6 * Limits().seconds  # no check waits for more than six jobs at their time limit, one after another
+JOBS_IN_A_ROW = 6  # no check waits for more jobs than that at their time limit, one after another
 TICK_SECONDS = 1.0
 END_SECONDS = 20.0  # the keeper gives up after ten
 MAX_LINE = MEBI
@@ -41,15 +41,16 @@ def grade(
     plan: Plan,
     watch: Watch = lambda event: None,
     partial: Path | None = None,
-    patience: float = PATIENCE_SECONDS,
+    patience: float | None = None,
 ) -> Grade:
     """Run the plan and return the grade.
 
     `watch` is told of events as they happen: `started`, `check`, `done`, `ended` and a `tick` every second. `partial` is
     a file that holds a valid grade at any moment. SIGINT, SIGTERM and SIGHUP end the run: the grade so far comes back
-    with `finished` False. A worker that comes to no verdict for `patience` seconds is ended. In every case nothing of
-    the run is left. Raises UnusableSubmission.
+    with `finished` False. A worker that comes to no verdict for `patience` seconds (by default as long as any check may
+    take) is ended. In every case nothing of the run is left. Raises UnusableSubmission.
     """
+    patience = patience or JOBS_IN_A_ROW * max(plan.command_seconds, Limits().seconds)
     with Interrupts() as interrupts:
         tally = Tally(plan, submission_hash(plan.submission))
 
