@@ -65,7 +65,7 @@ class BaselineReport(Output):
     auc_low: Share = Field(description="Lower end of a 95 % interval of `auc`.")
     auc_high: Share = Field(description="Upper end of a 95 % interval of `auc`.")
     brier: Share = Field(description="Mean squared error of the probabilities on the validation rows.")
-    base_rate: Share = Field(description="Share of late flights in the validation rows.")
+    base_rate: Share = Field(description="Share of late flights among those the model learned from.")
     train_start: Day = Field(description="First day of the flights the model learned from.")
     train_end: Day = Field(description="Last day of the flights the model learned from.")
     valid_start: Day = Field(description="First day of the validation rows.")
