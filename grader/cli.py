@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grader import fast
+from grader import __version__
 
 if TYPE_CHECKING:
     from grader.report.progress import Progress
@@ -54,6 +54,8 @@ def run(argv: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except Exception as problem:
         if isinstance(problem, _refusals()):
+            from grader import fast
+
             return fast.refuse(str(problem))
         raise
     return 0
@@ -87,7 +89,7 @@ def check(
     isolation: IsolationOption = "auto",
 ) -> None:
     """Check a stage of your workspace; at once when nothing changed."""
-    from grader import stages, workspace
+    from grader import fast, stages, workspace
     from grader.contract import read_manifest
 
     mine = workspace.find(Path.cwd())
@@ -211,13 +213,15 @@ def verify(
 @app.command("list")
 def list_stages() -> None:
     """List the stages; in a workspace also where each stands."""
+    from grader import fast
+
     raise typer.Exit(fast.list_stages())
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    raise typer.Exit(fast.version())
+    typer.echo(f"mlekit {__version__}")
 
 
 @data.command("build")
@@ -479,6 +483,7 @@ def _same_files(mine: Workspace, stage: Stage, stored: Stored) -> bool:
 def _names() -> Names:
     from dataclasses import replace
 
+    from grader import fast
     from grader.rubric import load
 
     rows = load().rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from grader import __version__
+
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 OUR_FAULT = 3
@@ -32,7 +34,10 @@ def main() -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if "_MLEKIT_COMPLETE" not in os.environ:
+    if argv in (["version"], ["--version"]):
+        print(f"mlekit {__version__}")
+        return 0
+    if argv[:1] in (["list"], ["check"]) and "_MLEKIT_COMPLETE" not in os.environ:
         from grader import fast
 
         code = fast.answer(argv)

@@ -1,4 +1,4 @@
-"""Answers that need nothing heavy: `version`, `list`, and a `check` of which nothing has changed.
+"""Answers that need nothing heavy: `list`, and a `check` of which nothing has changed.
 
 Imports the standard library and the kit's plain data only; a test holds that.
 """
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from grader import __version__, stages, workspace
+from grader import stages, workspace
 from grader.report.terminal import check_report
 from grader.report.text import Names, Style, clean
 from grader.verdict import Grade
@@ -20,20 +20,12 @@ STATE_WIDTH = 11
 def answer(argv: Sequence[str]) -> int | None:
     """The exit code if the command could be answered here, else None."""
     match list(argv):
-        case ["version"] | ["--version"]:
-            return version()
         case ["list"]:
             return list_stages()
         case ["check", *rest] if len(words := [word for word in rest if word != "--json"]) <= 1:
             if not any(word.startswith("-") for word in words):
                 return check_unchanged(words[0] if words else None, "--json" in rest)
     return None
-
-
-def version() -> int:
-    """Print the version."""
-    print(f"mlekit {__version__}")
-    return 0
 
 
 def list_stages() -> int:
