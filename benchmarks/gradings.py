@@ -54,7 +54,9 @@ def main() -> None:
         missing = [f"{c.id} ({c.value}; {c.bar})" for c in result.checks if c.outcome is not Outcome.PASS]
         wrong += len(missing)
         seconds[busy].append(result.seconds)
-        row = f"| {seed} | {'yes' if busy else 'no'} | {result.seconds:.1f} | {result.submission_seconds:.1f} | {', '.join(missing) or '-'} |"
+        load = "yes" if busy else "no"
+        times = f"{result.seconds:.1f} | {result.submission_seconds:.1f}"
+        row = f"| {seed} | {load} | {times} | {', '.join(missing) or '-'} |"
         lines.append(row)
         print(row, flush=True)
     total = arguments.worlds * len(checks)
@@ -62,15 +64,13 @@ def main() -> None:
         "",
         f"{wrong} of {total} verdicts on the reference were not a pass ({arguments.worlds} worlds, {len(checks)} checks). "
         f"Zero of {arguments.worlds} gradings shows a false-fail rate below {3 / arguments.worlds:.0%} at 95 %, not zero.",
-        f"Median seconds: {statistics.median(seconds[False]):.1f} quiet, {statistics.median(seconds[True] or [0]):.1f} with all cores busy.",
+        f"Median seconds: {statistics.median(seconds[False]):.1f} quiet, "
+        f"{statistics.median(seconds[True] or [0]):.1f} with all cores busy.",
     ]
     print("\n".join(lines[-2:]))
     if arguments.out:
-        arguments.out.write_text(
-            f"# Gradings of the reference\n\n`python benchmarks/gradings.py --worlds {arguments.worlds}`\n\n"
-            + "\n".join(lines)
-            + "\n"
-        )
+        head = f"# Gradings of the reference\n\n`python benchmarks/gradings.py --worlds {arguments.worlds}`\n\n"
+        arguments.out.write_text(head + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

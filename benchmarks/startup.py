@@ -1,6 +1,6 @@
 """How long a command takes to answer, against a bare Python start in the same minute.
 
-    python benchmarks/startup.py --out benchmarks/results/startup.md
+python benchmarks/startup.py --out benchmarks/results/startup.md
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def main() -> None:
     for name, taken in times.items():
         ratio = statistics.median(a / b for a, b in zip(taken, bare, strict=True))
         lines.append(f"| {name} | {1000 * statistics.median(taken):.0f} | {ratio:.1f} |")
-    text = f"# Start of a command\n\n`python benchmarks/startup.py --runs {arguments.runs}`\n\n" + "\n".join(lines) + "\n"
+    text = (
+        f"# Start of a command\n\n`python benchmarks/startup.py --runs {arguments.runs}`\n\n" + "\n".join(lines) + "\n"
+    )
     print(text)
     if arguments.out:
         arguments.out.write_text(text)
