@@ -13,6 +13,8 @@ Writes two tables beside the source:
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,18 +74,19 @@ def main() -> None:
             "cancelled": grouped.cancelled.mean().astype("float32"),
         }
     ).reset_index()
-    pq.write_table(
-        pa.table({"logit_milli": pa.array(np.round(logit * 1000).astype("int16"))}),
-        SOURCE / "generator.parquet",
-        compression="zstd",
-        compression_level=19,
-    )
-    pq.write_table(
-        pa.Table.from_pandas(shocks, preserve_index=False).replace_schema_metadata(None),
-        SOURCE / "shocks.parquet",
-        compression="zstd",
-        compression_level=19,
-    )
+    record({"generator": pa.table({"logit_milli": pa.array(np.round(logit * 1000).astype("int16"))})})
+    record({"shocks": pa.Table.from_pandas(shocks, preserve_index=False).replace_schema_metadata(None)})
+
+
+def record(tables: dict[str, pa.Table]) -> None:
+    """Write the tables and their hashes into the manifest that `make_source.py` began."""
+    manifest = json.loads((SOURCE / "manifest.json").read_text())
+    for name, table in tables.items():
+        path = SOURCE / f"{name}.parquet"
+        pq.write_table(table, path, compression="zstd", compression_level=19)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        manifest["files"][name] = {"rows": table.num_rows, "sha256": digest}
+    (SOURCE / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 if __name__ == "__main__":
