@@ -14,7 +14,7 @@ from grader.sandbox import Mount
 from grader.sandbox.reader import INSIDE
 from grader.submission import Ran
 from grader.world import Rows, draw_rows, write_data
-from grader.world.layout import scrambled
+from grader.world.layout import Scrambled, scrambled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,9 +77,14 @@ def first_run(grading: Grading) -> Ran:
 
 
 @work
-def scrambled_run(grading: Grading) -> Ran:
+def scrambling(grading: Grading) -> Scrambled:
     """The same rows, half of them with every after-departure value exchanged with another row's."""
-    return run_notebook(grading, scrambled(grading.get(case).rows, share=0.5), "scrambled")
+    return scrambled(grading.get(case).rows, 0.5, grading.world().seed or 0)
+
+
+@work
+def scrambled_run(grading: Grading) -> Ran:
+    return run_notebook(grading, grading.get(scrambling).rows, "scrambled")
 
 
 @work
@@ -135,7 +140,7 @@ def runs_top_to_bottom(grading: Grading) -> Finding:
     )
 
 
-@check("baseline.ignores_after_departure", uses=[case, first_run, scrambled_run])
+@check("baseline.ignores_after_departure", uses=[case, first_run, scrambling, scrambled_run])
 def ignores_after_departure(grading: Grading) -> Finding:
     """Exchanging what is only known after departure between rows changes no prediction.
 
@@ -145,7 +150,7 @@ def ignores_after_departure(grading: Grading) -> Finding:
     import numpy as np
 
     before, after = grading.get(first_answers), answers(grading, grading.get(scrambled_run))
-    touched = np.arange(len(before)) < len(before) // 2
+    touched = grading.get(scrambling).touched
     moved = np.abs(after - before) > EQUAL
     if moved[touched].any():
         share, control = moved[touched].mean(), moved[~touched].mean()

@@ -74,15 +74,43 @@ def draw_rows(world: World, months: list[str], count: int, name: str, careless: 
     return Rows(table.join(after) if careless else table, late, after)
 
 
-def scrambled(rows: Rows, share: float) -> Rows:
-    """The same rows where the first `share` of them exchanged their after-departure columns among themselves."""
+@dataclass(frozen=True)
+class Scrambled:
+    """Rows of which some exchanged what is only known after departure, and which; `touched` is (n,) bool."""
+
+    rows: Rows
+    touched: np.ndarray
+
+
+def scrambled(rows: Rows, share: float, seed: int) -> Scrambled:
+    """The same rows where a random `share` of them exchanged their after-departure columns among themselves.
+
+    A row takes those of a flight to the same destination at a similar hour, with times and minutes in the air moved to its own schedule,
+    so that neither a row nor a batch shows that it was touched.
+    """
     import numpy as np
+    import pandas as pd
 
     count = int(len(rows) * share)
+    chosen = stream(seed, "scrambled").permutation(len(rows))[:count]
+    schedule = rows.table.iloc[chosen]
+    alike = np.lexsort((schedule["sched_dep_local"].str.slice(11), schedule["dest"]))
     order = np.arange(len(rows))
-    order[:count] = np.roll(order[:count], count // 2 or 1)
+    order[chosen[alike]] = np.roll(chosen[alike], 1)
+    minute = pd.Timedelta(minutes=1)
+    gates = (rows.after["arr_time"] - rows.after["dep_time"]).dt.total_seconds() / 60
+    ground = gates - rows.after["air_time_min"]
     after = rows.after.iloc[order].reset_index(drop=True)
-    return Rows(rows.table.assign(**{name: after[name] for name in AFTER_DEPARTURE}), rows.late, after)
+    departed = rows.table["sched_dep"] + after["dep_delay_min"] * minute
+    arrived = rows.table["sched_arr"] + after["arr_delay_min"] * minute
+    times = {"dep_time": departed, "dep_known_at": departed, "arr_time": arrived, "label_known_at": arrived}
+    after = after.assign(**{name: value.dt.as_unit("us") for name, value in times.items()})
+    air = (arrived - departed).dt.total_seconds() / 60 - ground.iloc[order].reset_index(drop=True)
+    after["air_time_min"] = air.clip(lower=15)
+    table = rows.table.assign(**{name: after[name] for name in AFTER_DEPARTURE})
+    touched = np.zeros(len(rows), dtype=np.bool_)
+    touched[chosen] = True
+    return Scrambled(Rows(table, rows.late, after), touched)
 
 
 def write_data(world: World, out: Path, months: list[str] | None = None, flights_per_month: int | None = None) -> str:
