@@ -178,10 +178,12 @@ class Submission:
         env: dict[str, Argument] | None = None,
         tools: Sequence[Mount] = (),
         kit_python: bool = False,
+        network: bool = False,
     ) -> Ran:
         """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
 
-        `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call.
+        `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call. `network` lets
+        it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there.
         """
         for name in ("out", "state"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -196,6 +198,7 @@ class Submission:
             python=self.python,
             hidden=self.hidden,
             also_python=Path(sys.executable) if kit_python else None,
+            network=network,
         )
         finished = self._finish(job, out)
         words = [word for word in argv if isinstance(word, str)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from grader.sandbox import Mount
 from grader.sandbox.reader import INSIDE
 from grader.submission import Ran
 from grader.world import Rows, draw_rows, write_data
-from grader.world.layout import Scrambled, scrambled
+from grader.world.layout import Scrambled, exchange_outcomes, scrambled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,15 +51,19 @@ def case(grading: Grading) -> Case:
     )
 
 
-def run_notebook(grading: Grading, rows: Rows, label: str) -> Ran:
-    """Execute the submission's notebook in the sandbox on the hidden data and `rows`."""
+def run_notebook(grading: Grading, rows: Rows, label: str, data_folder: Path | None = None) -> Ran:
+    """Execute the submission's notebook in the sandbox on the hidden data (or another DATA folder) and `rows`."""
     notebook = grading.submission.manifest.notebook
     if not (grading.submission.folder / notebook).is_file():
         raise Owed(f"the notebook {notebook} is not there; write it, or name yours in [tool.mlekit] notebook")
     given = grading.folder(f"{label}-rows")
     rows.write(given / "rows.parquet")
     out = grading.folder(label, grading.limits.disk_mb)
-    data, table, tools = Mount(grading.get(case).data, "data"), Mount(given, "given"), Mount(INSIDE, "kit")
+    data, table, tools = (
+        Mount(data_folder or grading.get(case).data, "data"),
+        Mount(given, "given"),
+        Mount(INSIDE, "kit"),
+    )
     written = Mount(out / "out", "out", writable=True)
     return grading.submission.run(
         "notebook",
@@ -84,6 +89,8 @@ def scrambling(grading: Grading) -> Scrambled:
 
 @work
 def scrambled_run(grading: Grading) -> Ran:
+    """Run after the first one, never beside it: two runs at once could tell each other what they were given."""
+    grading.get(first_run)
     return run_notebook(grading, grading.get(scrambling).rows, "scrambled")
 
 
@@ -98,26 +105,55 @@ def first_answers(grading: Grading) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Validation:
-    """What the notebook says of its own validation: its report, and the late labels and scores of its rows."""
+    """What the notebook says of its own validation, joined to what the grader knows of those flights.
+
+    `flights` are the validation flights in the order of the file, `between` counts all landed flights from the first of
+    them to the last.
+    """
 
     report: BaselineReport
-    late: np.ndarray
+    flights: pd.DataFrame
     probability: np.ndarray
-    share_contiguous: float
+    between: int
+
+    @property
+    def late(self) -> np.ndarray:
+        return self.flights["late"].to_numpy(bool)
+
+    @property
+    def days(self) -> tuple[str, str]:
+        day = self.flights["sched_dep_local"].str.slice(0, 10)
+        return str(day.min()), str(day.max())
 
 
 @work
 def validation(grading: Grading) -> Validation:
-    """Report and validation rows of the first run, joined to the labels the grader handed out. Raises Fault."""
+    """Report and validation rows of the first run. Raises Fault."""
     grading.get(first_answers)
     out = grading.get(first_run).out
     report = predictions.read_json(grading.reader, BaselineReport, out / "report.json")
     landed = yardstick.labelled(grading.get(case).flights)
-    order = predictions.read_subset(grading.reader, out / "validation.parquet", landed["flight_id"])
-    chosen = landed.iloc[order.positions]
-    first = chosen["sched_dep"].min()
-    stretch = landed[landed["sched_dep"] >= first]
-    return Validation(report, chosen["late"].to_numpy(bool), order.probability, len(chosen) / len(stretch))
+    found = predictions.read_subset(grading.reader, out / "validation.parquet", landed["flight_id"])
+    chosen = landed.iloc[found.positions]
+    times = chosen["sched_dep"]
+    between = int(landed["sched_dep"].between(times.min(), times.max()).sum())
+    return Validation(report, chosen, found.probability, between)
+
+
+@work
+def later_labels_run(grading: Grading) -> Ran:
+    """The notebook on the same data, but from the first validation flight on outcomes are exchanged between flights."""
+    from grader.world.build import stream
+
+    grading.get(scrambled_run)
+    case_, first = grading.get(case), grading.get(validation).flights["sched_dep"].min()
+    changed = grading.folder("later-labels-data")
+    shutil.copytree(case_.data, changed, dirs_exist_ok=True)
+    for path in sorted((changed / "flights").glob("*.parquet")):
+        exchange_outcomes(
+            path, lambda flights: flights["sched_dep"] >= first, stream(grading.world().seed or 0, path.name)
+        )
+    return run_notebook(grading, case_.rows, "later-labels", changed)
 
 
 def answers(grading: Grading, ran: Ran) -> np.ndarray:
@@ -193,13 +229,15 @@ def beats_simple_rules(grading: Grading) -> Finding:
     return passed("on later months the model is clearly better than the late rate of each airline", value, bar)
 
 
-@check("baseline.split_by_time", uses=[case, first_run, first_answers, validation])
+@check("baseline.split_by_time", uses=[case, first_run, first_answers, validation, scrambled_run, later_labels_run])
 def split_by_time(grading: Grading) -> Finding:
-    """The reported score is the score of the validation rows, which are the last stretch of the calendar, and it holds later.
+    """The score is measured on one stretch of days, by a model that knows no outcome from then on, and it holds later.
 
-    Catches: a random split; a score measured on training rows; a number typed into the report.
-    Accepts: any length of the validation stretch from 2 % of the flights on.
+    Catches: a random split; a model that has seen its validation rows; a number typed into the report.
+    Accepts: a last stretch kept back for a final test; a few flights dropped; any length from 2 % of the flights on.
     """
+    import numpy as np
+
     mine, found = grading.get(validation), grading.get(first_answers)
     total = len(yardstick.labelled(grading.get(case).flights))
     if len(mine.late) < BARS["validation_share"] * total or mine.late.all() or not mine.late.any():
@@ -207,24 +245,53 @@ def split_by_time(grading: Grading) -> Finding:
             "the validation rows are too few to say anything; keep back at least the last week",
             f"{len(mine.late):,} rows", f"{int(BARS['validation_share'] * total):,} rows, late and not late",
         )  # fmt: skip
-    if mine.share_contiguous < BARS["contiguous"]:
+    share = len(mine.late) / mine.between
+    if share < BARS["contiguous"]:
         return failed(
-            "the validation rows are not the last stretch of the calendar: flights after the first of them were left for "
-            "training, so the score looks into the future",
-            f"{mine.share_contiguous:.0%} of the flights from then on", f"{BARS['contiguous']:.0%}",
+            "the validation rows are not one stretch of the calendar: other flights of the same days were left out, so the "
+            "model may have learned from them",
+            f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}",
         )  # fmt: skip
-    recomputed = statistics.auc(mine.late, mine.probability)
-    if abs(recomputed - mine.report.auc) > BARS["report_tolerance"]:
+    if problem := _report_problem(mine):
+        return failed(*problem)
+    again = grading.get(later_labels_run)
+    if not again.ok:
+        raise Fault(f"we exchanged outcomes between the flights from the validation on; {again.sentence()}")
+    second = predictions.read_subset(grading.reader, again.out / "validation.parquet", mine.flights["flight_id"])
+    same = len(second.positions) == len(mine.late)
+    moved = np.abs(second.probability - mine.probability[second.positions]) > EQUAL
+    if not same or moved.any():
         return failed(
-            "report.json gives another AUC than validation.parquet does",
-            f"reported {mine.report.auc:.4f}",
-            f"recomputed {recomputed:.4f}",
-        )
+            "we exchanged outcomes between the flights from the first validation row on, and the validation scores moved; "
+            "the model that is validated has learned from flights it should not know yet",
+            f"{moved.mean():.1%} of scores moved" if same else "other validation rows", "0 %",
+        )  # fmt: skip
+    score = statistics.auc(mine.late, mine.probability)
     later = statistics.auc(grading.get(case).rows.late, found)
-    value, bar = f"reported {recomputed:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} apart"
-    if recomputed - later > BARS["optimism"]:
+    value, bar = f"reported {score:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} lower"
+    if score - later > BARS["optimism"]:
         return failed("the reported score does not hold on later months", value, bar)
-    return passed("the reported score was measured on the last stretch of the calendar and holds later", value, bar)
+    return passed("the score was measured on days the model knew nothing of, and holds later", value, bar)
+
+
+def _report_problem(mine: Validation) -> tuple[str, str, str] | None:
+    """What report.json says otherwise than validation.parquet does: sentence, reported, recomputed."""
+    report, (first, last) = mine.report, mine.days
+    numbers = {
+        "auc": (report.auc, statistics.auc(mine.late, mine.probability)),
+        "brier": (report.brier, float(((mine.probability - mine.late) ** 2).mean())),
+    }
+    for name, (said, recomputed) in numbers.items():
+        if abs(said - recomputed) > BARS["report_tolerance"]:
+            sentence = f"report.json gives another {name} than validation.parquet does"
+            return sentence, f"reported {said:.4f}", f"recomputed {recomputed:.4f}"
+    if (report.valid_start, report.valid_end) != (first, last):
+        sentence = "report.json names other validation days than validation.parquet holds"
+        return sentence, f"{report.valid_start} to {report.valid_end}", f"{first} to {last}"
+    if report.train_end > report.valid_start:
+        sentence = "by report.json the model learned from days after the validation began"
+        return sentence, f"train_end {report.train_end}", f"at most {report.valid_start}"
+    return None
 
 
 @check("baseline.calibrated", uses=[case, first_run, first_answers])

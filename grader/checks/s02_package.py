@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
 from grader.world import Rows, draw_rows, write_data
+from grader.world.layout import exchange_outcomes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +27,12 @@ if TYPE_CHECKING:
 TRAIN_MONTHS, DATA_MONTHS, LATER_MONTHS = slice(0, 3), slice(0, 4), slice(4, 6)
 FLIGHTS_PER_MONTH = 12_000
 ROWS, SOME_ROWS = 8_000, 2_000
+ODD, ODD_FILE = 11, 40  # changed rows, and rows in their file
 SEED = 20
 BARS = stages.find("02").bars
 
-BAD_CONFIGS = {
-    "seed": ('seed = "seven"', "a text where a whole number belongs"),
-    "train_start": ('train_start = "2013-13-45"', "a date that does not exist"),
-    "train_end": ('train_end = "1999-01-31"', "a window without any flight"),
-    "sede": ("sede = 7", "a key nobody knows, as a typing error makes it"),
-}
+WRONG_SEEDS = ('"seven"', "1.5", "true", "[1]", '"12"', "{ value = 1 }")
+WRONG_DAYS = ('"{year}-13-{day:02d}"', '"{year}-02-{late}"', '"next {day}th"', "{year}", '"{day:02d}/01/{year}"')
 FAULTS = {
     "permuted": "answers given to the wrong rows",
     "constant": "the same answer for every row",
@@ -101,13 +100,17 @@ def train(grading: Grading, label: str, data: Path, given: Path, env: dict[str, 
     return grading.submission.run("train", arguments, [source, settings], out, grading.limits, env)
 
 
-def predict(grading: Grading, label: str, model: Ran, rows: Rows) -> np.ndarray:
-    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Fault."""
+def predict(grading: Grading, label: str, model: Ran, rows: Rows, data: Path | None = None) -> np.ndarray:
+    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Fault.
+
+    `data` is another DATA folder than the one that was trained on.
+    """
     argv = command(grading, "predict")
     out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
     rows.write(given / "rows.parquet")
     (given / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
-    source, settings, trained = Mount(grading.get(case).data, "data"), Mount(given, "given"), Mount(model.out, "model")
+    source = Mount(data or grading.get(case).data, "data")
+    settings, trained = Mount(given, "given"), Mount(model.out, "model")
     arguments: list[Argument] = [
         *argv, "--usecase", settings / "usecase.toml", "--model", trained, "--data", source,
         "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
@@ -140,30 +143,33 @@ def first_answers(grading: Grading) -> np.ndarray:
 
 @work
 def second_answers(grading: Grading) -> np.ndarray:
-    """Train again on the same flights in another order, under another hash seed, and predict."""
+    """Train again under another hash seed, and predict beside data whose outcomes say nothing.
+
+    The training flights are the same in another order; those outside the window have exchanged outcomes, so a model that
+    learned from them is another one. `predict` is given outcomes exchanged throughout, so one that learns only then is too.
+    """
     case_ = grading.get(case)
-    grading.get(model)
-    again = train(grading, "train-again", shuffled_data(grading, case_), case_.given, {"PYTHONHASHSEED": "2"})
+    grading.get(first_answers)  # one after the other: two runs at once could tell each other what they were given
+    first, last = case_.window
+
+    def outside(flights: pd.DataFrame) -> pd.Series:
+        return ~flights["sched_dep_local"].str.slice(0, 10).between(first, last)
+
+    again = train(grading, "train-again", altered(grading, case_, outside), case_.given, {"PYTHONHASHSEED": "2"})
     if not again.ok:
         raise Fault(f"we trained again with the same seed on the same flights in another order; {again.sentence()}")
-    return predict(grading, "predict-again", again, case_.rows)
+    blank = altered(grading, case_, lambda flights: flights["flight_id"].notna())
+    return predict(grading, "predict-again", again, case_.rows, blank)
 
 
-def shuffled_data(grading: Grading, case_: Case) -> Path:
-    """The same DATA folder with the rows of each flights file in another order."""
-    import shutil
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def altered(grading: Grading, case_: Case, which: Callable[[pd.DataFrame], pd.Series]) -> Path:
+    """The same DATA folder with flights in another order, and outcomes exchanged among `which` of them."""
     from grader.world.build import stream
 
-    target = grading.folder("data-again")
+    target = grading.folder("data-altered")
     shutil.copytree(case_.data, target, dirs_exist_ok=True)
     for path in sorted((target / "flights").glob("*.parquet")):
-        table = pq.read_table(path)
-        order = stream(0, path.name).permutation(table.num_rows)
-        pq.write_table(table.take(pa.array(order)), path)
+        exchange_outcomes(path, which, stream(grading.world().seed or 0, f"altered {path.name}"), shuffle=True)
     return target
 
 
@@ -226,8 +232,9 @@ def reproducible(grading: Grading) -> Finding:
     value, bar = f"largest difference {apart:.2g}", f"at most {BARS['equal']:.0g}"
     if apart > BARS["equal"]:
         return failed(
-            "we trained twice with the same seed on the same flights, the second time with rows in another order and another "
-            "PYTHONHASHSEED, and predictions differ; fix the seed and sort by flight_id before training", value, bar,
+            "we trained twice with the same seed on the same flights, the second time with rows in another order, another "
+            "PYTHONHASHSEED and other outcomes outside the window, and predictions differ; fix the seed, sort by flight_id, "
+            "and learn only from flights of the window, only in train", value, bar,
         )  # fmt: skip
     return passed("two trainings with the same seed agree", value, bar)
 
@@ -271,14 +278,22 @@ def rows_stand_alone(grading: Grading) -> Finding:
     return passed("rows get the same answer alone, in another order and in the full batch", value, bar)
 
 
-@check("package.survives_odd_rows", uses=[case, first_training, model])
+@check("package.survives_odd_rows", uses=[case, first_training, model, first_answers])
 def survives_odd_rows(grading: Grading) -> Finding:
     """Categories never seen, missing values and extreme numbers get a finite probability, in the same file as usual rows.
 
     Catches: an encoder that raises on the unknown; NaN that goes through; rows silently dropped.
     Accepts: any probability for them.
     """
+    import numpy as np
+
     found = predict(grading, "predict-odd", grading.get(model), odd_rows(grading.get(case).rows))
+    usual = np.abs(found[ODD:] - grading.get(first_answers)[ODD : len(found)])
+    if usual.max() > BARS["equal"]:
+        return failed(
+            "usual rows got other answers because odd rows stood in the same file",
+            f"largest difference {usual.max():.2g}", f"at most {BARS['equal']:.0g}",
+        )  # fmt: skip
     return passed("odd rows got finite probabilities", f"{len(found):,} probabilities", "one per row, finite")
 
 
@@ -287,7 +302,7 @@ def odd_rows(rows: Rows) -> Rows:
     import numpy as np
     import pandas as pd
 
-    kept = rows.take(np.arange(40))
+    kept = rows.take(np.arange(ODD_FILE))
     table = kept.table.copy()
     table.loc[0, "carrier"] = "QQ"
     table.loc[1, "origin"] = "XXX"
@@ -303,20 +318,49 @@ def odd_rows(rows: Rows) -> Rows:
     return Rows(table, kept.late, kept.after)
 
 
+@dataclass(frozen=True)
+class BadConfig:
+    """A configuration with one line that is wrong: the line, what is wrong with it, and which keys may be named."""
+
+    line: str
+    what: str
+    keys: frozenset[str]
+
+
+def bad_configs(grading: Grading) -> dict[str, BadConfig]:
+    """Wrong configurations drawn for this grading, by the key that is wrong."""
+    from grader.world.build import stream
+
+    draw = stream(grading.world().seed or 0, "bad configurations")
+    year, day, late = int(draw.integers(1950, 1999)), int(draw.integers(1, 13)), int(draw.integers(30, 32))
+    seed = f"seed = {WRONG_SEEDS[draw.integers(len(WRONG_SEEDS))]}"
+    when = f"train_start = {WRONG_DAYS[draw.integers(len(WRONG_DAYS))].format(year=year, day=day, late=late)}"
+    typo = "".join(draw.permutation(list("seed"))) + "".join(draw.choice(list("abcdefgh"), 2))
+    return {
+        "seed": BadConfig(seed, "no whole number", frozenset({"seed"})),
+        "train_start": BadConfig(when, "no date", frozenset({"train_start"})),
+        "train_end": BadConfig(
+            f'train_end = "{year}-{day:02d}-28"', "a window without any flight", frozenset({"train_start", "train_end"})
+        ),
+        typo: BadConfig(f"{typo} = {day}", "a key nobody knows, as a typing error makes it", frozenset({typo})),
+    }
+
+
 @work
-def refusals(grading: Grading) -> dict[str, Ran]:
+def refusals(grading: Grading) -> list[tuple[BadConfig, Ran]]:
     """`train` with each wrong configuration, one key wrong at a time."""
     case_ = grading.get(case)
     grading.get(model)
-    runs = {}
-    for key, (line, _) in BAD_CONFIGS.items():
+    runs = []
+    for key, bad in bad_configs(grading).items():
         given = grading.folder(f"bad-{key}")
         lines = [text for text in config(case_.window).splitlines() if text.split(" = ")[0] != key]
         if key == "train_end":  # the whole window lies before the data
-            lines = [text for text in lines if not text.startswith("train_start")] + ['train_start = "1999-01-01"']
-        (given / "config.toml").write_text("\n".join([*lines, line]) + "\n")
+            start = bad.line.split(" = ")[1].replace("-28", "-01")
+            lines = [text for text in lines if not text.startswith("train_start")] + [f"train_start = {start}"]
+        (given / "config.toml").write_text("\n".join([*lines, bad.line]) + "\n")
         (given / "usecase.toml").write_bytes((case_.given / "usecase.toml").read_bytes())
-        runs[key] = train(grading, f"train-bad-{key}", case_.data, given)
+        runs.append((bad, train(grading, f"train-bad-{key}", case_.data, given)))
     return runs
 
 
@@ -327,9 +371,9 @@ def refuses_bad_config(grading: Grading) -> Finding:
     Catches: a traceback; a default used silently; a typing error ignored.
     Accepts: either end of an empty window named, any words in the message.
     """
-    for key, ran in grading.get(refusals).items():
-        line, what = BAD_CONFIGS[key]
-        said = f"we put `{line}` ({what}) into the configuration"
+    runs = grading.get(refusals)
+    for bad, ran in runs:
+        said = f"we put `{bad.line}` ({bad.what}) into the configuration"
         if ran.finished.ended != "exited" or ran.finished.code != CONTRACT_EXIT_REFUSED:
             return failed(
                 f"{said}; train should refuse with exit code 2, {ran.sentence()}", f"exit {ran.finished.code}", "exit 2"
@@ -337,11 +381,10 @@ def refuses_bad_config(grading: Grading) -> Finding:
         refusal = predictions.read_json(
             grading.reader, Refusal, ran.refusal, f"{said}; train ended with exit code 2, but "
         )
-        allowed = {key, "train_start"} if key == "train_end" else {key}
-        if refusal.key not in allowed:
+        if refusal.key not in bad.keys:
             named = f"key {refusal.key!r}" if refusal.key else "no key"
-            return failed(f"{said}; the refusal should name that key", named, " or ".join(sorted(allowed)))
-    count = len(BAD_CONFIGS)
+            return failed(f"{said}; the refusal should name that key", named, " or ".join(sorted(bad.keys)))
+    count = len(runs)
     return passed("wrong configurations are refused and the key is named", f"{count} of {count} refused", "all")
 
 
@@ -355,6 +398,12 @@ def plain_tests(grading: Grading) -> Ran:
 def wrapped_tests(grading: Grading) -> Ran:
     """The same behind a wrapper that changes nothing."""
     return own_tests(grading, "tests-wrapped", "none")
+
+
+@work
+def broken_tests(grading: Grading) -> Ran:
+    """The same with commands that do nothing but fail."""
+    return own_tests(grading, "tests-broken", "broken")
 
 
 def faulty_tests(fault: str) -> Work[Ran]:
@@ -391,7 +440,7 @@ def spelled(grading: Grading, argv: Sequence[str], name: str, fault: str | None,
     return [grading.submission.kit_interpreter(), shim, fault, name, *real]
 
 
-@check("package.tests_accept_good", uses=[plain_tests, wrapped_tests])
+@check("package.tests_accept_good", uses=[plain_tests, wrapped_tests, broken_tests])
 def tests_accept_good(grading: Grading) -> Finding:
     """The submission's own tests call the commands they are given and pass when those are right.
 
@@ -412,7 +461,16 @@ def tests_accept_good(grading: Grading) -> Finding:
                 f"its tests ended with exit code 0 on {how}, but tests.json does not say that some passed and none failed",
                 f"{result.passed} passed, {result.failed} failed", "at least 1 passed, 0 failed",
             )  # fmt: skip
-    return passed("its own tests pass on its own commands", f"{result.passed} passed", "at least 1 passed, 0 failed")
+    if grading.get(broken_tests).ok:
+        return failed(
+            "its tests passed although the commands they were given did nothing but fail; they have to call those commands",
+            "exit 0", "exit 1",
+        )  # fmt: skip
+    return passed(
+        "its own tests pass on its own commands, and not on commands that fail",
+        f"{result.passed} passed",
+        "at least 1 passed, 0 failed",
+    )
 
 
 @check("package.tests_catch_faults", uses=[plain_tests, wrapped_tests, *TESTS_WITH.values()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +111,36 @@ def scrambled(rows: Rows, share: float, seed: int) -> Scrambled:
     touched = np.zeros(len(rows), dtype=np.bool_)
     touched[chosen] = True
     return Scrambled(Rows(table, rows.late, after), touched)
+
+
+def exchange_outcomes(
+    path: Path, which: Callable[[pd.DataFrame], pd.Series], draw: np.random.Generator, shuffle: bool = False
+) -> None:
+    """Rewrite a flights file so that landed flights among `which` exchange what became known after departure.
+
+    Which flights landed stays as it was, and times are moved to each flight's own schedule. `shuffle` also puts the rows
+    into another order.
+    """
+    import numpy as np
+    import pandas as pd
+
+    flights = pd.read_parquet(path)
+    chosen = np.flatnonzero((which(flights) & flights["outcome"].eq("flown")).to_numpy())
+    other = draw.permutation(chosen)
+    minute = pd.Timedelta(minutes=1)
+    for name in ("dep_delay_min", "arr_delay_min"):
+        flights.loc[chosen, name] = flights[name].to_numpy()[other]
+    landed = flights["outcome"].eq("flown")
+    departed = flights["sched_dep"] + flights["dep_delay_min"] * minute
+    arrived = flights["sched_arr"] + flights["arr_delay_min"] * minute
+    for name, value in {
+        "dep_time": departed,
+        "dep_known_at": departed,
+        "arr_time": arrived,
+        "label_known_at": arrived,
+    }.items():
+        flights[name] = flights[name].where(~landed, value.dt.as_unit("us"))
+    _write(flights.iloc[draw.permutation(len(flights))] if shuffle else flights, path)
 
 
 def write_data(world: World, out: Path, months: list[str] | None = None, flights_per_month: int | None = None) -> str:

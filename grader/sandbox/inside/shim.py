@@ -2,7 +2,7 @@
 
     python shim.py FAULT COMMAND REAL_ARGV... -- as called
 
-Faults: none, permuted, constant, nan_on_unseen (predict), not_reproducible, bad_config_accepted (train). It is the kit's own
+Faults: none, broken (both), permuted, constant, nan_on_unseen (predict), not_reproducible, bad_config_accepted (train). It is the kit's own
 code and finds the arguments of the contract by name, so any submission's real command works behind it.
 """
 
@@ -95,6 +95,8 @@ def another_sample(path):
 
 
 def main(fault, command, argv):
+    if fault == "broken":
+        return 1
     if fault == "not_reproducible" and command == "train":
         argv = with_argument(argv, "--data", another_sample(argument(argv, "--data")))
     code = subprocess.run(argv, check=False).returncode
