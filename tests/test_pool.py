@@ -29,7 +29,18 @@ def test_the_reference_passes_every_check(stage):
     assert passing(result) == ids(stage), said(result)
 
 
-@pytest.mark.parametrize("mutant", mutants(), ids=str)
+def first_of_each_check() -> list[object]:
+    """All mutants; those beyond the first that dies by a check alone belong to the long run (`-m study`)."""
+    seen: set[frozenset[str]] = set()
+    found = []
+    for mutant in mutants():
+        usual = len(mutant.kills) == 1 and mutant.kills not in seen
+        seen.add(mutant.kills)
+        found.append(pytest.param(mutant, id=str(mutant), marks=() if usual else pytest.mark.study))
+    return found
+
+
+@pytest.mark.parametrize("mutant", first_of_each_check())
 def test_a_mutant_fails_the_checks_that_should_notice_and_no_other(mutant: Mutant, tmp_path):
     mutant.lay_down(tmp_path / "submission")
     skip = () if EXPENSIVE in mutant.kills else (EXPENSIVE,)
@@ -97,3 +108,17 @@ def test_the_reference_overlays_merged_are_the_reference_solution(tmp_path):
         p.relative_to(home_folder): p.read_bytes() for p in home_folder.rglob("*") if p.is_file() and p.suffix != ".pyc"
     }
     assert merged == ours
+
+
+@pytest.mark.parametrize("name", [p.name for p in sorted((POOL / "leaks").iterdir()) if not p.name.startswith("package")])
+def test_a_leak_that_tries_to_behave_when_watched_is_seen(name):
+    result = graded(POOL / "leaks" / name, "01", seed_of(name))
+    assert "baseline.ignores_after_departure" in failing(result), said(result)
+    assert not next(s for s in result.stages if s.id == "01").complete
+
+
+def test_a_package_that_does_none_of_the_work_is_not_complete():
+    result = graded(POOL / "leaks" / "package_without_work", "02", seed_of("package_without_work"))
+    noticed = {"package.reproducible", "package.survives_odd_rows", "package.refuses_bad_config"}
+    assert noticed <= failing(result), said(result)
+    assert not next(s for s in result.stages if s.id == "02").complete
