@@ -43,7 +43,8 @@ TRIED = """
 - Stronger effects without taking out what they share with the public part: in one world they cancelled it, in the next they
   added to it (honest AUC .644 and .611 with effects of .5, .688 and .659 with .75).
 - Public part at .55 to .6: lookups reached the honest model in a month of some worlds.
-- A walk of the carriers of half this size, effects of .8: retraining gained 10 to 18 (1e-4 Brier) instead of 21 to 38; the real year has 45.
+- A walk of the carriers of half this size, effects of .8: retraining gained 10 to 18 (1e-4 Brier)
+  instead of 21 to 38; the real year has 45.
 - Rates brought back by real month instead of the world's: up to .035 off in June, since whole weeks move month ends.
 - Left as it is: May. The real one is unusually easy (.715); no setting reached it without lifting the other months.
 """
