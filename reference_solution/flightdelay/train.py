@@ -22,7 +22,11 @@ def run(usecase: Path, data: Path, config: Path, out: Path) -> None:
     flights = read_training_flights(data, settings, read_usecase(usecase)["label"])
     if flights["late"].nunique() < 2:
         window = f"{settings.train_start} to {settings.train_end}"
-        refuse("empty_window", f"the window {window} holds {len(flights)} landed flights; both outcomes are needed", "train_end")
+        refuse(
+            "empty_window",
+            f"the window {window} holds {len(flights)} landed flights; both outcomes are needed",
+            "train_end",
+        )
     model = new_model(settings).fit(features(flights), flights["late"])
     out.mkdir(parents=True, exist_ok=True)
     joblib.dump(model, out / "model.joblib")
@@ -36,7 +40,9 @@ def new_model(settings: Config):
     from sklearn.preprocessing import OneHotEncoder
 
     encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=settings.rarest_category)
-    return make_pipeline(encode, LogisticRegression(C=settings.regularization, max_iter=500, random_state=settings.seed))
+    return make_pipeline(
+        encode, LogisticRegression(C=settings.regularization, max_iter=500, random_state=settings.seed)
+    )
 
 
 def main() -> None:

@@ -25,7 +25,9 @@ CONFIG = {"seed": 7, "train_start": "2013-01-01", "train_end": "2013-01-31"}
 def make_flights(count: int = 1_500) -> pd.DataFrame:
     """January with two carriers of which one is often late, so that a model has something to find."""
     random = np.random.default_rng(0)
-    departure = pd.Timestamp("2013-01-01T05:00", tz="UTC") + pd.to_timedelta(random.integers(0, 31 * 24 * 60, count), unit="m")
+    departure = pd.Timestamp("2013-01-01T05:00", tz="UTC") + pd.to_timedelta(
+        random.integers(0, 31 * 24 * 60, count), unit="m"
+    )
     carrier = random.choice(["AA", "BB"], count)
     late = random.random(count) < np.where(carrier == "AA", 0.1, 0.6)
     return pd.DataFrame(
@@ -63,7 +65,11 @@ class Commands:
         config = self.folder / f"{out}.toml"
         config.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in {**CONFIG, **settings}.items()))
         return self.call(
-            "train", usecase=self.folder / "usecase.toml", data=self.folder / "data", config=config, out=self.folder / out
+            "train",
+            usecase=self.folder / "usecase.toml",
+            data=self.folder / "data",
+            config=config,
+            out=self.folder / out,
         )
 
     def predict(self, model: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.parse_args()
     # TODO: replace this line by the work.
-    sys.exit("predict is not written yet: read --rows, score them with the model in --model, write row_id and probability to --out")
+    sys.exit(
+        "predict is not written yet: "
+        "read --rows, score them with the model in --model, write row_id and probability to --out"
+    )
 
 
 if __name__ == "__main__":

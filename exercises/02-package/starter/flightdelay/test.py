@@ -13,7 +13,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.parse_args()
     # TODO: replace this line by the work.
-    sys.exit("test is not written yet: call the commands in --commands on a small case, write {passed, failed} to --out, exit 0 or 1")
+    sys.exit(
+        "test is not written yet: "
+        "call the commands in --commands on a small case, write {passed, failed} to --out, exit 0 or 1"
+    )
 
 
 if __name__ == "__main__":

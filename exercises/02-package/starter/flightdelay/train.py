@@ -13,7 +13,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.parse_args()
     # TODO: replace this line by the work.
-    sys.exit("train is not written yet: read --config, learn from the flights of --data inside the window, save the model and model.json in --out")
+    sys.exit(
+        "train is not written yet: "
+        "read --config, learn from the flights of --data inside the window, save the model and model.json in --out"
+    )
 
 
 if __name__ == "__main__":
