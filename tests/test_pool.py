@@ -114,7 +114,7 @@ def test_the_reference_overlays_merged_are_the_reference_solution(tmp_path):
     "name", [p.name for p in sorted((POOL / "leaks").iterdir()) if not p.name.startswith("package")]
 )
 def test_a_leak_that_tries_to_behave_when_watched_is_seen(name):
-    result = graded(POOL / "leaks" / name, "01", seed_of(name))
+    result = graded(POOL / "leaks" / name, "01", seed_of(name), command_seconds=60)
     assert "baseline.ignores_after_departure" in failing(result), said(result)
     assert not next(s for s in result.stages if s.id == "01").complete
 
