@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SMOOTHING = 50.0  # flights of the overall rate that each group's mean is mixed with
-
 
 def labelled(flights: pd.DataFrame) -> pd.DataFrame:
     """The landed flights with a bool column `late`."""
@@ -25,20 +23,6 @@ def labelled(flights: pd.DataFrame) -> pd.DataFrame:
 
 def _hour(table: pd.DataFrame) -> pd.Series:
     return table["sched_dep_local"].str.slice(11, 13)
-
-
-def carrier_rates(flights: pd.DataFrame, rows: Rows) -> np.ndarray:
-    """The late rate of the row's carrier in `flights`, smoothed towards the overall rate; shape (n,).
-
-    A table of carrier by hour would be too strong a bar: it comes within one standard error of gradient boosting on
-    the same columns in most worlds (docs/adr/0005-bars.md).
-    """
-    train = labelled(flights)
-    base = train["late"].mean()
-    groups = train.groupby("carrier")["late"].agg(["sum", "count"])
-    rate = (groups["sum"] + SMOOTHING * base) / (groups["count"] + SMOOTHING)
-    found: np.ndarray = rate.reindex(rows.table["carrier"]).fillna(base).to_numpy()
-    return found
 
 
 def honest_model(flights: pd.DataFrame, rows: Rows) -> np.ndarray:
