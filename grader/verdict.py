@@ -58,6 +58,40 @@ class CheckSpec:
     effort: int = 30
 
 
+class ChartKind(StrEnum):
+    """How the series of a chart are drawn."""
+
+    LINE = "line"
+    POINTS = "points"  # joined by a thin line
+    BARS = "bars"
+    SPANS = "spans"  # one row a series, from each x to its y
+
+
+@dataclass(frozen=True)
+class Series:
+    """One named series; `x` and `y` are equally long, numbers or texts (dates as YYYY-MM-DD, times as ISO 8601)."""
+
+    name: str
+    x: tuple[float | str, ...]
+    y: tuple[float | str, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture of what a check measured, as numbers: aggregates, never rows of data.
+
+    `says` tells what it shows to whoever cannot see it; `reference` is the series that stands for the bar or the ideal.
+    """
+
+    kind: ChartKind
+    title: str
+    x: str
+    y: str
+    series: tuple[Series, ...]
+    says: str
+    reference: Series | None = None
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """A check and what came of it; `value` and `bar` are texts a person reads side by side."""
@@ -77,7 +111,7 @@ class CheckResult:
     reason: str = ""
     reproduce: str = ""
     seconds: float = 0.0
-    evidence: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
 
     @classmethod
     def of(cls, spec: CheckSpec, outcome: Outcome, **said: Any) -> CheckResult:
@@ -186,7 +220,7 @@ def grade_from(data: Any) -> Grade:
 def check_from(data: dict[str, Any]) -> CheckResult:
     """The result that parsed JSON stands for; raises TypeError, ValueError or KeyError."""
     level, outcome = Level(data["level"]), Outcome(data["outcome"])
-    return _make(CheckResult, data, level=level, outcome=outcome, evidence=tuple(data["evidence"]))
+    return _make(CheckResult, data, level=level, outcome=outcome, charts=tuple(_chart(c) for c in data["charts"]))
 
 
 T = TypeVar("T")
@@ -207,6 +241,19 @@ def _grade(data: dict[str, Any]) -> Grade:
     )
 
 
+def _chart(data: dict[str, Any]) -> Chart:
+    reference = None if data["reference"] is None else _series(data["reference"])
+    series = tuple(_series(one) for one in data["series"])
+    return _make(Chart, data, kind=ChartKind(data["kind"]), series=series, reference=reference)
+
+
+def _series(data: dict[str, Any]) -> Series:
+    x, y = tuple(data["x"]), tuple(data["y"])
+    if len(x) != len(y) or any(isinstance(v, bool) or not isinstance(v, (int, float, str)) for v in (*x, *y)):
+        raise ValueError("a series of a chart has numbers or texts as x and equally many as y")
+    return _make(Series, data, x=x, y=y)
+
+
 def _level(value: str | None) -> Level | None:
     return None if value is None else Level(value)
 
@@ -214,7 +261,7 @@ def _level(value: str | None) -> Level | None:
 PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
 
 
-def _make(kind: type[T], data: dict[str, Any], **over: Any) -> T:
+def _make(kind: type[T], data: dict[str, Any], /, **over: Any) -> T:
     values = {**data, **over}
     types = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
     for name, value in values.items():

@@ -31,7 +31,7 @@ plan = json.load(sys.stdin)
 def tell(**event):
     os.write(fd, json.dumps(event).encode() + b"\\n")
 def result(number, outcome="pass", **over):
-    said = {"value": "", "bar": "", "reason": "", "reproduce": "", "seconds": 0.1, "evidence": []}
+    said = {"value": "", "bar": "", "reason": "", "reproduce": "", "seconds": 0.1, "charts": []}
     return {**plan["checks"][number], **said, "outcome": outcome, **over}
 def say(number, outcome="pass", **over):
     tell(event="check", result=result(number, outcome, **over), details="")

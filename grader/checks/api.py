@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from grader.sandbox import Limits, Sandbox
 from grader.sandbox.reader import Reader
 from grader.submission import Submission
-from grader.verdict import Outcome
+from grader.verdict import Chart, Outcome
 from grader.world import World
 
 T = TypeVar("T")
@@ -31,14 +31,15 @@ class Finding:
     reason: str
     value: str = ""
     bar: str = ""
+    charts: tuple[Chart, ...] = ()
 
 
-def passed(reason: str, value: object = "", bar: object = "") -> Finding:
-    return Finding(Outcome.PASS, reason, str(value), str(bar))
+def passed(reason: str, value: object = "", bar: object = "", *charts: Chart) -> Finding:
+    return Finding(Outcome.PASS, reason, str(value), str(bar), charts)
 
 
-def failed(reason: str, value: object = "", bar: object = "") -> Finding:
-    return Finding(Outcome.FAIL, reason, str(value), str(bar))
+def failed(reason: str, value: object = "", bar: object = "", *charts: Chart) -> Finding:
+    return Finding(Outcome.FAIL, reason, str(value), str(bar), charts)
 
 
 class Fault(Exception):

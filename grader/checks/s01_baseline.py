@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import stages
-from grader.checks import predictions, statistics, yardstick
+from grader.checks import charts, predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.contract.outputs import BaselineReport
 from grader.sandbox import Mount
 from grader.sandbox.reader import INSIDE
 from grader.submission import Ran
+from grader.verdict import Chart
 from grader.world import Rows, draw_rows, write_data
 from grader.world.layout import Scrambled, exchange_outcomes, scrambled
 
@@ -214,20 +215,21 @@ def beats_simple_rules(grading: Grading) -> Finding:
     found, case_ = grading.get(first_answers), grading.get(case)
     late, simple = case_.rows.late, yardstick.honest_model(case_.flights, case_.rows)
     score = statistics.auc(late, found)
+    chart = charts.roc("ROC curve on later months", late, {"yours": found, "plain logistic regression": simple})
     if score >= BARS["too_good_auc"]:
         return failed(
             "this is too good to be true: nobody can know so much two hours before departure, so the model has seen the "
             "answer (a column filled in after departure, or labels of the same days)",
-            f"AUC {score:.3f}", f"below {BARS['too_good_auc']:.2f}",
+            f"AUC {score:.3f}", f"below {BARS['too_good_auc']:.2f}", chart,
         )  # fmt: skip
     ahead, error = statistics.auc_difference(late, found, simple)
     slack = BARS["errors"] * error + BARS["margin"]
     value, bar = f"AUC {score:.3f}", f"at least {statistics.auc(late, simple) - slack:.3f}"
     if ahead < -slack:
-        return failed(
-            "on later months the model is clearly worse than a plain logistic regression on the schedule", value, bar
-        )
-    return passed("on later months the model keeps up with a plain logistic regression on the schedule", value, bar)
+        said = "on later months the model is clearly worse than a plain logistic regression on the schedule"
+        return failed(said, value, bar, chart)
+    said = "on later months the model keeps up with a plain logistic regression on the schedule"
+    return passed(said, value, bar, chart)
 
 
 @check("baseline.split_by_time", uses=[case, first_run, first_answers, validation, scrambled_run, later_labels_run])
@@ -240,6 +242,7 @@ def split_by_time(grading: Grading) -> Finding:
     import numpy as np
 
     mine, found = grading.get(validation), grading.get(first_answers)
+    chart = _split_on_the_calendar(grading, mine)
     total = len(yardstick.labelled(grading.get(case).flights))
     if len(mine.late) < BARS["validation_share"] * total or mine.late.all() or not mine.late.any():
         return failed(
@@ -251,10 +254,10 @@ def split_by_time(grading: Grading) -> Finding:
         return failed(
             "the validation rows are not one stretch of the calendar: other flights of the same days were left out, so the "
             "model may have learned from them",
-            f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}",
+            f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}", chart,
         )  # fmt: skip
     if problem := _report_problem(mine):
-        return failed(*problem)
+        return failed(*problem, chart)
     again = grading.get(later_labels_run)
     if not again.ok:
         raise Fault(f"we exchanged outcomes between the flights from the validation on; {again.sentence()}")
@@ -265,14 +268,29 @@ def split_by_time(grading: Grading) -> Finding:
         return failed(
             "we exchanged outcomes between the flights from the first validation row on, and the validation scores moved; "
             "the model that is validated has learned from flights it should not know yet",
-            f"{moved.mean():.1%} of scores moved" if same else "other validation rows", "0 %",
+            f"{moved.mean():.1%} of scores moved" if same else "other validation rows", "0 %", chart,
         )  # fmt: skip
     score = statistics.auc(mine.late, mine.probability)
     later = statistics.auc(grading.get(case).rows.late, found)
     value, bar = f"reported {score:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} lower"
     if score - later > BARS["optimism"]:
-        return failed("the reported score does not hold on later months", value, bar)
-    return passed("the score was measured on days the model knew nothing of, and holds later", value, bar)
+        return failed("the reported score does not hold on later months", value, bar, chart)
+    return passed("the score was measured on days the model knew nothing of, and holds later", value, bar, chart)
+
+
+def _split_on_the_calendar(grading: Grading, mine: Validation) -> Chart:
+    """Which days there were, which the report says were learned from, which were validated on, which came later."""
+    case_, report = grading.get(case), mine.report
+    given, scored = (table["sched_dep_local"].str.slice(0, 10) for table in (case_.flights, case_.rows.table))
+    return charts.calendar(
+        "The split on the calendar",
+        {
+            "flights given": (str(given.min()), str(given.max())),
+            "learned from": (report.train_start, report.train_end),
+            "validated on": mine.days,
+            "scored later": (str(scored.min()), str(scored.max())),
+        },
+    )
 
 
 def _report_problem(mine: Validation) -> tuple[str, str, str] | None:
@@ -302,11 +320,13 @@ def calibrated(grading: Grading) -> Finding:
     Catches: class_weight="balanced" left in; probabilities of an overfitted forest; scores that are no probabilities.
     Accepts: a base rate that drifted by a few points, which nobody could have known.
     """
-    error = statistics.calibration_error(grading.get(case).rows.late, grading.get(first_answers))
+    late, found = grading.get(case).rows.late, grading.get(first_answers)
+    error = statistics.calibration_error(late, found)
+    chart = charts.calibration("Calibration on later months", "yours", late, found)
     value, bar = f"calibration error {error:.3f}", f"at most {BARS['calibration']:.2f}"
     if error > BARS["calibration"]:
-        return failed("on later months the stated probabilities are far from the observed rates", value, bar)
-    return passed("on later months the stated probabilities agree with the observed rates", value, bar)
+        return failed("on later months the stated probabilities are far from the observed rates", value, bar, chart)
+    return passed("on later months the stated probabilities agree with the observed rates", value, bar, chart)
 
 
 @check("baseline.interval_is_honest", uses=[case, first_run, first_answers, validation])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import home, stages
-from grader.checks import predictions, statistics, yardstick
+from grader.checks import charts, predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
 from grader.contract.outputs import ModelRecord, Refusal, SuiteResult
 from grader.sandbox import Mount
@@ -214,9 +214,10 @@ def as_good_as_honest(grading: Grading) -> Finding:
     slack = BARS["errors"] * error + BARS["margin"]
     value = f"AUC {statistics.auc(late, found):.3f}"
     bar = f"at least {statistics.auc(late, honest) - slack:.3f}"
+    chart = charts.roc("ROC curve on later months", late, {"yours": found, "plain logistic regression": honest})
     if ahead < -slack:
-        return failed("on later months the model is clearly worse than a plain logistic regression", value, bar)
-    return passed("on later months the model keeps up with a plain logistic regression", value, bar)
+        return failed("on later months the model is clearly worse than a plain logistic regression", value, bar, chart)
+    return passed("on later months the model keeps up with a plain logistic regression", value, bar, chart)
 
 
 @check("package.reproducible", uses=[case, first_training, model, first_answers, second_answers])

@@ -78,7 +78,7 @@ class EnginePlugin:
                 f"the check itself failed ({type(problem).__name__}: {problem}); this is a fault of the kit",
             )
         result = CheckResult.of(
-            spec, finding.outcome, value=finding.value, bar=finding.bar, reason=finding.reason,
+            spec, finding.outcome, value=finding.value, bar=finding.bar, reason=finding.reason, charts=finding.charts,
             seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
         self._emit({"event": "check", "result": result, "details": details})
