@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from grader.verdict import Level, Outcome
+from grader.verdict import CheckResult, Grade, Level, Outcome, RowResult
 
 WORDS = {
     Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.BLOCKED: "blocked", Outcome.NOT_RUN: "not run",
@@ -21,6 +21,7 @@ COLOURS = {
     Outcome.GRADER_ERROR: RED, Outcome.PROVIDED: GREEN,
 }  # fmt: skip
 NARROWEST, WIDEST = 40, 120
+NEXT_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,21 @@ def count(number: int, one: str, more: str = "") -> str:
 def minutes(effort: int) -> str:
     """An author's estimate of effort, rounded as one would say it."""
     return f"about {effort} min" if effort < 90 else f"about {effort / 60:.0f} h"
+
+
+def headline_first(rows: Sequence[RowResult], names: Names) -> list[RowResult]:
+    """The rows of the rubric in their order, after those that stand first."""
+    return sorted(rows, key=lambda row: row.row not in names.headline)
+
+
+def next_checks(grade: Grade, names: Names) -> list[CheckResult]:
+    """At most three checks whose passing leads up, those of the headline rows first."""
+    by_id = {check.id: check for check in grade.checks}
+    wanted = [by_id[i] for row in headline_first(grade.rows, names) for i in row.next if i in by_id]
+    return list(dict.fromkeys(wanted))[:NEXT_STEPS]
+
+
+def measured(check: CheckResult) -> str:
+    """What was measured and the bar, side by side."""
+    parts = [f"measured {check.value}" if check.value else "", f"bar {check.bar}" if check.bar else ""]
+    return "; ".join(part for part in parts if part)
