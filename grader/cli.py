@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEMO_STAGES = ("01", "02", "08")
 FIRST_ROW = "1.3"
 MIN_SECRET, MAX_SECRET = 16, 65_536
+MIN_DISTINCT = 8  # different bytes in a secret: fewer are a typing error or /dev/zero
+SMALL_WORLD = 10_000_000  # a submission could try seeds up to here on what it is given
 SEED_BITS = 48
 
 Want = Literal["junior", "senior", "lead", "complete"]
@@ -294,6 +296,16 @@ class Drawn:
     name: str
     options: tuple[str, ...]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the grade should know of where its world comes from."""
+        if self.name != str(self.seed) or self.seed >= SMALL_WORLD:
+            return ()
+        return (
+            f"World {self.seed} is a small number, which a submission could find by trying; to judge the work of others leave "
+            "--world out, or use --secret.",
+        )
+
 
 def _draw() -> int:
     import secrets
@@ -331,6 +343,11 @@ def _read_secret(path: Path) -> bytes:
         raise Refused(
             f"the secret {path} holds {len(key)} bytes; give at least {MIN_SECRET} "
             "random ones (`head -c 32 /dev/urandom > FILE`)"
+        )
+    if len(set(key)) < MIN_DISTINCT:
+        raise Refused(
+            f"the secret {path} holds only {len(set(key))} different bytes and could be guessed; give random ones "
+            "(`head -c 32 /dev/urandom > FILE`)"
         )
     return key
 
@@ -423,7 +440,7 @@ def _run(
     rung, notes = _rung(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, notes=notes,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, notes=notes + drawn.notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),
     )  # fmt: skip

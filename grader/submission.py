@@ -10,9 +10,9 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -187,23 +187,35 @@ class Submission:
         """
         for name in ("out", "state"):
             (out / name).mkdir(parents=True, exist_ok=True)
-        home = Mount(self.folder, "submission")
         written, state = Mount(out / "out", "out", writable=True), Mount(out / "state", "state", writable=True)
-        job = Job(
+        job = self.job(argv, [*reads, *tools], written, state, limits, env)
+        job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
+        finished = self._finish(job, out)
+        words = [word for word in argv if isinstance(word, str)]
+        module = words[2] if len(words) > 2 and words[1] == "-m" else None
+        return Ran(command, finished, out / "out", out / "state" / "refusal.json", module)
+
+    def job(
+        self,
+        argv: Sequence[Argument],
+        mounts: Sequence[Mount],
+        written: Mount,
+        state: Mount,
+        limits: Limits,
+        env: Mapping[str, Argument] | None = None,
+    ) -> Job:
+        """One command line of the submission in its own folder and environment, without a network."""
+        home = Mount(self.folder, "submission")
+        return Job(
             argv,
-            [home, *reads, *tools, written, state],
+            [home, *mounts, written, state],
             cwd=home,
             env={**self.environment(state), **(env or {})},
             limits=limits,
             python=self.python,
             hidden=self.hidden,
-            also_python=Path(sys.executable) if kit_python else None,
-            network=network,
+            network=False,
         )
-        finished = self._finish(job, out)
-        words = [word for word in argv if isinstance(word, str)]
-        module = words[2] if len(words) > 2 and words[1] == "-m" else None
-        return Ran(command, finished, out / "out", out / "state" / "refusal.json", module)
 
     def _finish(self, job: Job, out: Path) -> Finished:
         """Run a job, or lay down what it wrote when it was last run on exactly the same."""
@@ -218,10 +230,6 @@ class Submission:
             self.cache.keep(key, out, finished)
         self.seconds += finished.seconds
         return finished
-
-    def interpreter(self) -> str:
-        """The interpreter that `python` in a command line stands for."""
-        return str(self.python or sys.executable)
 
     def kit_interpreter(self) -> str:
         """The kit's own interpreter, for its tools; visible to jobs run with `kit_python`."""

@@ -62,6 +62,7 @@ def refused(result, *words):
         (["grade", "good", "--secret", "."], ["secret .", "cannot be read"]),
         (["grade", "good", "--secret", "short"], ["holds 3 bytes", "at least 16"]),
         (["grade", "good", "--secret", "long", "--world", "1"], ["not both"]),
+        (["grade", "good", "--secret", "/dev/zero"], ["only 1 different bytes", "random"]),
         (["grade", "good", "--label", "x"], ["--secret"]),
         (["grade", "good", "--out", "short"], ["--out short", "cannot be written"]),
         (["grade", "good", "--out", "short/below"], ["--out short/below", "cannot be written"]),
@@ -303,6 +304,7 @@ def test_a_grading_leaves_the_same_grade_on_stdout_and_in_its_folder(graded):
     given = read_grade(out / "grade.json")
     assert given.finished
     assert given.world == "11"
+    assert any("small number" in note for note in given.notes)
     assert all(check.reproduce == f"mlekit grade {STARTER} --world 11 --stage 01" for check in given.checks)
     assert sorted(path.name for path in out.iterdir()) == ["grade.json", "report.xml"]
 

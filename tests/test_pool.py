@@ -121,6 +121,8 @@ def test_a_leak_that_tries_to_behave_when_watched_is_seen(name):
 
 def test_a_package_that_does_none_of_the_work_is_not_complete():
     result = graded(POOL / "leaks" / "package_without_work", "02", seed_of("package_without_work"))
-    noticed = {"package.reproducible", "package.survives_odd_rows", "package.refuses_bad_config"}
+    noticed = {
+        "package.reproducible", "package.survives_odd_rows", "package.refuses_bad_config", "package.tests_catch_faults",
+    }  # fmt: skip
     assert noticed <= failing(result), said(result)
     assert not next(s for s in result.stages if s.id == "02").complete

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from grader import home, stages
 from grader.checks import charts, predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
 from grader.contract.outputs import ModelRecord, Refusal, SuiteResult
+from grader.faultproxy import FaultProxy
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
@@ -392,13 +393,7 @@ def refuses_bad_config(grading: Grading) -> Finding:
 @work
 def plain_tests(grading: Grading) -> Ran:
     """The submission's own tests on its own commands."""
-    return own_tests(grading, "tests", None)
-
-
-@work
-def wrapped_tests(grading: Grading) -> Ran:
-    """The same behind a wrapper that changes nothing."""
-    return own_tests(grading, "tests-wrapped", "none")
+    return own_tests(grading, "tests", "none")
 
 
 @work
@@ -420,48 +415,43 @@ def faulty_tests(fault: str) -> Work[Ran]:
 TESTS_WITH = {fault: faulty_tests(fault) for fault in FAULTS}
 
 
-def own_tests(grading: Grading, label: str, fault: str | None) -> Ran:
-    """Run `test` with its commands as they are, or each behind a shim that plants `fault`."""
+def own_tests(grading: Grading, label: str, fault: str) -> Ran:
+    """Run `test` on its commands, in which a proxy that tests and commands cannot see into plants `fault`."""
     argv = command(grading, "test")
-    given, out = grading.folder(f"{label}-given"), grading.folder(label, grading.limits.disk_mb)
-    tools, settings = Mount(INSIDE, "kit"), Mount(given, "given")
-    commands = {name: spelled(grading, command(grading, name), name, fault, tools) for name in ("train", "predict")}
-    (given / "commands.json").write_text(json.dumps(commands))
-    written = Mount(out / "out", "out", writable=True)
+    commands = {name: command(grading, name) for name in ("train", "predict")}
+    given, line = grading.folder(f"{label}-given"), grading.folder(f"{label}-line")
+    out, copies = (grading.folder(name, grading.limits.disk_mb) for name in (label, f"{label}-copies"))
+    proxy = FaultProxy(grading.submission, grading.sandbox, commands, fault, out, copies, line, grading.limits)
+    (given / "commands.json").write_text(json.dumps({name: proxy.words(name) for name in commands}))
+    settings, written = Mount(given, "given"), Mount(out / "out", "out", writable=True)
+    scratch, tools = Mount(out / "tmp", "tmp", writable=True), [Mount(INSIDE, "kit"), Mount(line, "line")]
     arguments: list[Argument] = [*argv, "--commands", settings / "commands.json", "--out", written / "tests.json"]
-    return grading.submission.run("test", arguments, [settings], out, grading.limits, tools=[tools], kit_python=True)
+    with proxy:
+        return grading.submission.run(
+            "test", arguments, [settings, scratch], out, grading.limits, {"TMPDIR": scratch}, tools, kit_python=True
+        )
 
 
-def spelled(grading: Grading, argv: Sequence[str], name: str, fault: str | None, tools: Mount) -> list[str]:
-    """A command as words that the submission's tests can call inside the sandbox, with the shim in front if asked."""
-    real = [grading.submission.interpreter() if word == "python" and i == 0 else word for i, word in enumerate(argv)]
-    if fault is None:
-        return real
-    shim = grading.sandbox.path(tools / "shim.py")
-    return [grading.submission.kit_interpreter(), shim, fault, name, *real]
-
-
-@check("package.tests_accept_good", uses=[plain_tests, wrapped_tests, broken_tests])
+@check("package.tests_accept_good", uses=[plain_tests, broken_tests])
 def tests_accept_good(grading: Grading) -> Finding:
     """The submission's own tests call the commands they are given and pass when those are right.
 
     Catches: no tests; tests that count nothing; tests that import the package instead of calling the commands.
     Accepts: any test runner.
     """
-    for run, how in ((plain_tests, "its own commands"), (wrapped_tests, "its own commands behind a harmless wrapper")):
-        ran = grading.get(run)
-        if ran.absent:
-            raise Owed(f"there is no test command yet; {ran.sentence()}")
-        if not ran.ok:
-            raise Fault(f"we ran its tests on {how}; {ran.sentence()}")
-        result = predictions.read_json(
-            grading.reader, SuiteResult, ran.out / "tests.json", f"its tests ended well on {how}, but "
-        )
-        if result.passed < 1 or result.failed:
-            return failed(
-                f"its tests ended with exit code 0 on {how}, but tests.json does not say that some passed and none failed",
-                f"{result.passed} passed, {result.failed} failed", "at least 1 passed, 0 failed",
-            )  # fmt: skip
+    ran = grading.get(plain_tests)
+    if ran.absent:
+        raise Owed(f"there is no test command yet; {ran.sentence()}")
+    if not ran.ok:
+        raise Fault(f"we ran its tests on its own commands; {ran.sentence()}")
+    result = predictions.read_json(
+        grading.reader, SuiteResult, ran.out / "tests.json", "its tests ended well on its own commands, but "
+    )
+    if result.passed < 1 or result.failed:
+        return failed(
+            "its tests ended with exit code 0 on its own commands, but tests.json does not say that some passed and none failed",
+            f"{result.passed} passed, {result.failed} failed", "at least 1 passed, 0 failed",
+        )  # fmt: skip
     if grading.get(broken_tests).ok:
         return failed(
             "its tests passed although the commands they were given did nothing but fail; they have to call those commands",
@@ -474,14 +464,14 @@ def tests_accept_good(grading: Grading) -> Finding:
     )
 
 
-@check("package.tests_catch_faults", uses=[plain_tests, wrapped_tests, *TESTS_WITH.values()])
+@check("package.tests_catch_faults", uses=[plain_tests, *TESTS_WITH.values()])
 def tests_catch_faults(grading: Grading) -> Finding:
     """The submission's own tests fail when a fault is planted in what its commands do.
 
     Catches: tests that only look for files; tests without assertions; tests that never call predict.
     Accepts: one fault of the five missed.
     """
-    if not (grading.get(plain_tests).ok and grading.get(wrapped_tests).ok):
+    if not grading.get(plain_tests).ok:
         raise Owed("its tests have to pass on its own commands first: see package.tests_accept_good")
     missed = []
     for fault, run in TESTS_WITH.items():

@@ -109,6 +109,9 @@ TEST = Command(
         "The tests call exactly the words in `--commands`, with the options of `train` and `predict` added as "
         "`--name value`, and bring their own small data. The grader puts faults between your tests and your commands, "
         "which tests that import the package cannot notice.",
+        "The commands run apart from the tests, in the submission's folder, on a copy of what the tests wrote: below `TMPDIR`, "
+        "`HOME` or the folder of `--out`. What a command leaves at its own `--out` and at `MLEKIT_REFUSAL` comes back, what "
+        "it prints arrives on stderr, and of the environment of the call only `MLEKIT_REFUSAL` and `PYTHONHASHSEED` reach it.",
         "A test of refusals sets `MLEKIT_REFUSAL` for the command it calls.",
     ),
 )

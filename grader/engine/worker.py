@@ -42,7 +42,7 @@ def main(event_fd: int) -> int:
     except _Unusable as problem:
         _settle_all(plan, problem, event_fd)
         return 0
-    scratch = Path(tempfile.mkdtemp(prefix="mlekit-"))
+    scratch = Path(tempfile.mkdtemp(prefix="mlekit-")).resolve()  # one spelling, also where /tmp is a link
     isolated = plan.rung == "bubblewrap"
     try:
         if isolated:

@@ -68,9 +68,9 @@ class Plain:
         token, family = secrets.token_hex(8), Family()
         own_tmp = Path(tempfile.mkdtemp(prefix="mlekit-job-"))
         environment = {k: _outside(v) for k, v in job.env.items()}
-        environment |= {
-            "PATH": f"{python.parent}{os.pathsep}{os.defpath}", "TMPDIR": str(own_tmp), TOKEN: token,
-        }  # fmt: skip
+        environment |= {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", TOKEN: token}
+        if not isinstance(job.env.get("TMPDIR"), Mount):
+            environment["TMPDIR"] = str(own_tmp)
 
         def kill_all(popen: subprocess.Popen[bytes]) -> None:
             _kill(popen, token, family)

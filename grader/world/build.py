@@ -33,6 +33,7 @@ ZONE = "America/New_York"
 REAL_YEAR = 2013
 YEARS = tuple(y for y in range(2008, 2027) if y != REAL_YEAR)  # one rule of daylight saving holds for all of these
 BLOCK_HOURS = 5
+SCRYPT_COST = 2**14  # 16 MB and about 50 ms for each seed that is tried
 WEATHER_KNOWN_AFTER_HOURS = 1  # the source gives the hour of an observation, not its minute
 
 # Sizes of what makes up a hidden world, in log-odds; chosen in benchmarks/worlds.py, where the results stand.
@@ -82,7 +83,15 @@ def stream(seed: int, name: str) -> np.random.Generator:
     """An independent random stream for one purpose, so that adding a draw never moves another."""
     import numpy as np
 
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")])
+    return np.random.default_rng([_root(seed), int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")])
+
+
+@lru_cache
+def _root(seed: int) -> int:
+    """What all streams of a seed start from; slow on purpose, so that a submission cannot try many seeds on what it sees."""
+    return int.from_bytes(
+        hashlib.scrypt(str(seed).encode(), salt=b"mlekit world", n=SCRYPT_COST, r=8, p=1, dklen=16), "big"
+    )
 
 
 @lru_cache(maxsize=1)
