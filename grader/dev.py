@@ -191,6 +191,24 @@ def shared_links_lead_somewhere(kit: Kit) -> Iterator[str]:
             yield from _dead_links(kit, page)
 
 
+def reference_is_all_solutions(kit: Kit) -> Iterator[str]:
+    """reference_solution/ is the solutions laid over one another, where it is there."""
+    from grader.overlays import overlay
+    from grader.submission import files_of
+
+    reference = kit.root / "reference_solution"
+    if not reference.is_dir() or kit.unreadable:
+        return
+    merged = {path: source for stage in kit.stages for path, source in overlay(stage, "solution")}
+    for path, source in merged.items():
+        copy = reference / path
+        if not copy.is_file() or copy.read_bytes() != source.read_bytes():
+            yield kit.said(copy, f"is not what the solutions give; copy {source.relative_to(kit.root).as_posix()}")
+    for copy in files_of(reference):
+        if copy.relative_to(reference) not in merged:
+            yield kit.said(copy, "is in no solution; add it to the one of its stage, or remove it")
+
+
 def _toml_problem(problem: Exception) -> str:
     """What is wrong with a stage.toml, in words."""
     match problem:
@@ -505,7 +523,7 @@ def solution_passes(draft: Draft, result: Grade) -> Iterator[str]:
 
 
 JUDGES = {"starter": starter_fails_with_reasons, "solution": solution_passes}
-KIT_RULES = (contract_is_written, shared_links_lead_somewhere)
+KIT_RULES = (contract_is_written, shared_links_lead_somewhere, reference_is_all_solutions)
 STAGE_RULES = (
     texts_exist,
     brief_has_its_shape,

@@ -22,11 +22,12 @@ BRIEF, TOML, HINTS, EXPLAINED = (
     f"exercises/01-baseline/{name}" for name in ("README.md", "stage.toml", "hints.md", "explained.md")
 )
 MAP, CHECKS, MUTANTS = "exercises/README.md", "grader/checks/s01_baseline.py", "tests/pool/mutants/01.toml"
+PREDICT = "reference_solution/flightdelay/predict.py"
 
 
 def copy_of_the_kit(root: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("exercises", "grader/checks", "tests/pool/mutants"):
+    for name in ("exercises", "reference_solution", "grader/checks", "tests/pool/mutants"):
         shutil.copytree(ROOT / name, root / name, ignore=ignored)
     return root
 
@@ -68,6 +69,8 @@ VARIANTS = [
     Broken(dev.contract_is_written, "exercises/CONTRACT.md", "# The contract", "# A contract", "grader.contract.document"),
     Broken(dev.contract_is_written, "exercises/schemas/model.json", None, None, "grader.contract.document"),
     Broken(dev.shared_links_lead_somewhere, MAP, "(CONTRACT.md)", "(CONTRACTS.md)", "the link CONTRACTS.md leads nowhere"),
+    Broken(dev.reference_is_all_solutions, PREDICT, None, None, "copy exercises/02-package/solution/flightdelay/predict.py"),
+    Broken(dev.reference_is_all_solutions, PREDICT, "def run(", "def go(", "copy exercises/02-package/solution"),
     Broken(dev.texts_exist, HINTS, None, None, "is missing; write it"),
     Broken(dev.texts_exist, EXPLAINED, None, None, "is missing; write it"),
     Broken(dev.brief_has_its_shape, BRIEF, "# 01 baseline:", "# Baseline:", "# 01 baseline: "),
@@ -100,7 +103,6 @@ VARIANTS = [
     Broken(dev.checks_have_mutants, MUTANTS, None, None, "one mutant for each check"),
     Broken(dev.nothing_is_left_to_write, EXPLAINED, "## Common mistakes", "## Common mistakes\n\nTODO: more of them", "TODO: more of them"),
     Broken(dev.nothing_is_left_to_write, CHECKS, '"""Stage 01', '"""TODO: Stage 01', "TODO: Stage 01"),
-    Broken(dev.nothing_is_left_to_write, "exercises/01-baseline/solution/pyproject.toml", "[project]", "# TODO: x\n[project]", "TODO: x"),
 ]  # fmt: skip
 
 
@@ -112,6 +114,16 @@ def test_one_broken_thing_is_named_and_nothing_else(kit, broken):
     where, said = problems[0].split(": ", 1)
     assert broken.file in where or where.startswith(TOML), problems
     assert broken.says in said
+
+
+def test_what_a_solution_leaves_open_is_named_and_what_a_starter_does_is_not(kit):
+    shutil.rmtree(kit / "reference_solution")
+    for part in ("starter", "solution"):
+        with (kit / "exercises/01-baseline" / part / "pyproject.toml").open("a") as file:
+            file.write("# TODO: name the authors\n")
+    (problem,) = dev_check(["01"], root=kit, grade=False)
+    assert problem.startswith("exercises/01-baseline/solution/pyproject.toml:")
+    assert "TODO: name the authors" in problem
 
 
 def test_a_stage_that_requires_nothing_is_named(kit):
@@ -141,8 +153,15 @@ def test_an_unknown_stage_is_refused(kit):
         dev_check(["77"], root=kit, grade=False)
 
 
-def test_mutants_are_not_asked_for_where_there_is_no_pool(kit):
+def test_a_file_of_the_reference_that_is_in_no_solution_is_named(kit):
+    (kit / "reference_solution/notes.md").write_text("mine")
+    (problem,) = dev_check([], root=kit, grade=False)
+    assert problem.startswith("reference_solution/notes.md: is in no solution")
+
+
+def test_pool_and_reference_are_not_asked_for_where_they_are_not(kit):
     shutil.rmtree(kit / "tests")
+    shutil.rmtree(kit / "reference_solution")
     assert dev_check([], root=kit, grade=False) == []
 
 
@@ -211,6 +230,7 @@ def test_the_kit_itself_has_no_problem_when_graded():
 
 
 def test_a_solution_without_a_manifest_fails_when_really_graded(kit):
+    shutil.rmtree(kit / "reference_solution")
     for part in ("starter", "solution"):
         (kit / "exercises/01-baseline" / part / "pyproject.toml").unlink()
     problems = dev_check(["01"], root=kit)
@@ -231,16 +251,14 @@ def test_a_new_stage_says_what_is_to_be_written(kit):
         mine = [p for p in problems if p.startswith(path.relative_to(kit).as_posix()) and "TODO: " in p]
         assert mine, path
     others = [p for p in problems if "TODO: " not in p]
-    assert len(others) == 1
-    assert "README.md: does not link to 03-data-contract/README.md" in others[0]
+    assert [p.split(": ")[0] for p in others] == ["reference_solution/flightdelay/data_contract.py", MAP], others
 
 
 def test_a_new_stage_is_found_by_stages_and_graded(tmp_path):
     kit = copy_of_the_kit(tmp_path)
     ignored = shutil.ignore_patterns("__pycache__", ".*", "checks")
     shutil.copytree(ROOT / "grader", kit / "grader", ignore=ignored, dirs_exist_ok=True)
-    for name in ("reference_solution", "datasets"):
-        (kit / name).symlink_to(ROOT / name)
+    (kit / "datasets").symlink_to(ROOT / "datasets")
     assert run(kit, "new-stage", "03-data-contract").returncode == 0
     again = run(kit, "new-stage", "03-data-contract")
     assert again.returncode == 2
