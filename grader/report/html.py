@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from grader.report.plots import CannotDraw, svg
+from grader.report.junit import ILLEGAL
+from grader.report.plots import drawings
 from grader.report.terminal import completeness, result_sentence
 from grader.report.text import WORDS, Names, clean, count, headline_first, measured, minutes, next_checks
 from grader.verdict import LEVELS, OPEN, Chart, CheckResult, Grade, Level, Outcome, RowResult
@@ -149,7 +150,7 @@ def html(grade: Grade, names: Names, rubric: Rubric | None = None) -> str:
             css=css,
             policy=f"default-src 'none'; style-src 'sha256-{_digest(css)}'; base-uri 'none'; form-action 'none'",
             name=brief(PurePath(grade.submission.path).name or "submission"),
-            result=_cut(result_sentence(grade, names), MAX_TEXT),
+            result=text(result_sentence(grade, names)),
             warnings=warnings(grade),
             legend=LEGEND,
             map=level_map(grade, names, rubric),
@@ -180,12 +181,12 @@ def _digest(css: str) -> str:
 
 def text(said: str) -> str:
     """A text of the grade on one line, without what could reverse or hide it, and not endless."""
-    return _cut(clean(said[: 4 * MAX_TEXT]), MAX_TEXT)
+    return _cut(clean(ILLEGAL.sub("", said[: 4 * MAX_TEXT])), MAX_TEXT)
 
 
 def brief(said: str) -> str:
     """A text that stands in a heading or a line."""
-    return _cut(clean(said[: 4 * MAX_BRIEF]), MAX_BRIEF)
+    return _cut(text(said), MAX_BRIEF)
 
 
 def _cut(said: str, most: int) -> str:
@@ -281,14 +282,19 @@ def _stage_title(stage: str, names: Names) -> str:
 def cards(grade: Grade, names: Names) -> list[tuple[str, list[Card]]]:
     """The checks of each stage; those that are next are open."""
     next_ids = {check.id for check in next_checks(grade, names)}
-    draw = _drawer()
+    drawn = iter(drawings([chart for check in grade.checks for chart in check.charts][:MAX_CHARTS]))
     found: dict[str, list[Card]] = {}
     for check in grade.checks:
-        found.setdefault(check.stage, []).append(_card(check, check.id in next_ids, names, draw))
+        figures = tuple(_figure(chart, next(drawn, "")) for chart in check.charts)
+        found.setdefault(check.stage, []).append(_card(check, check.id in next_ids, names, figures))
     return [(brief(_stage_title(stage, names)), made) for stage, made in found.items()]
 
 
-def _card(check: CheckResult, opened: bool, names: Names, draw: Callable[[Chart], Markup]) -> Card:
+def _figure(chart: Chart, drawing: str) -> Figure:
+    return Figure(brief(chart.title), text(chart.says), Markup(drawing))
+
+
+def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure, ...]) -> Card:
     return Card(
         anchor=_anchor(check.id),
         id=brief(check.id),
@@ -302,28 +308,13 @@ def _card(check: CheckResult, opened: bool, names: Names, draw: Callable[[Chart]
         reproduce=text(check.reproduce),
         facts=_facts(check, names),
         open=opened,
-        figures=tuple(Figure(brief(chart.title), text(chart.says), draw(chart)) for chart in check.charts),
+        figures=figures,
     )
 
 
 def _facts(check: CheckResult, names: Names) -> str:
     needed = "critical" if check.critical else "required" if check.required else "counts by weight"
     return f"{needed}; weight {check.weight}; {check.level} in row {brief(names.row(check.row))}; {check.seconds:.1f} s"
-
-
-def _drawer() -> Callable[[Chart], Markup]:
-    """Draws charts up to a number; one that cannot be drawn, or is one too many, has its text alone."""
-    left = MAX_CHARTS
-
-    def draw(chart: Chart) -> Markup:
-        nonlocal left
-        left -= 1
-        try:
-            return Markup(svg(chart)) if left >= 0 else Markup()
-        except CannotDraw:
-            return Markup()
-
-    return draw
 
 
 def _anchor(id: str) -> str:
