@@ -7,6 +7,7 @@ is one such sentence, never a traceback.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 import tomllib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from urllib.parse import unquote
@@ -89,7 +90,7 @@ class Kit:
         self.stages: list[Stage] = []
         for folder in self.folders:
             try:
-                self.stages.append(stages._read(folder / "stage.toml"))
+                self.stages.append(_typed(stages._read(folder / "stage.toml")))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
                 self.unreadable[folder] = _toml_problem(problem)
 
@@ -207,6 +208,18 @@ def reference_is_all_solutions(kit: Kit) -> Iterator[str]:
     for copy in files_of(reference):
         if copy.relative_to(reference) not in merged:
             yield kit.said(copy, "is in no solution; add it to the one of its stage, or remove it")
+
+
+def _typed(stage: Stage) -> Stage:
+    """The stage, if every value is of its type. Raises ValueError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(Stage).validate_json(json.dumps(asdict(stage), default=str), strict=True)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return stage
 
 
 def _toml_problem(problem: Exception) -> str:
@@ -370,7 +383,7 @@ def nothing_is_left_to_write(draft: Draft) -> Iterator[str]:
     solution = sorted(p for p in (folder / "solution").rglob("*") if p.suffix in (".py", ".ipynb", ".toml", ".md"))
     written = [*(folder / name for name in (*TEXTS, "stage.toml")), *solution, draft.module, _mutants_of(draft)]
     for path in written:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         for number, line in enumerate(lines, 1):
             if PLACEHOLDER in line:
                 rest = line[line.index(PLACEHOLDER) :].rstrip(' "`*\\n,]}')

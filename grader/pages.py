@@ -39,7 +39,7 @@ class Page:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.text = path.read_text(encoding="utf-8")
+        self.text = path.read_text(encoding="utf-8", errors="replace")
 
     @cached_property
     def tokens(self) -> list[Token]:
