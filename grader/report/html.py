@@ -56,6 +56,7 @@ class MapRow:
     title: str
     squares: tuple[Square, ...]
     headline: bool
+    checked: bool
     because: str
     next: tuple[tuple[str, str], ...]  # anchor and title of a check
 
@@ -104,7 +105,7 @@ class Card:
     bar: str
     advice: str
     reason: str
-    reproduce: str
+    reproduce: tuple[str, ...]  # word by word, so that a narrow page breaks it between words
     facts: str
     open: bool
     figures: tuple[Figure, ...]
@@ -181,7 +182,7 @@ def _digest(css: str) -> str:
 
 def text(said: str) -> str:
     """A text of the grade on one line, without what could reverse or hide it, and not endless."""
-    return _cut(clean(ILLEGAL.sub("", said[: 4 * MAX_TEXT])), MAX_TEXT)
+    return _cut(ILLEGAL.sub("", clean(said[: 4 * MAX_TEXT])), MAX_TEXT)
 
 
 def brief(said: str) -> str:
@@ -220,6 +221,7 @@ def level_map(grade: Grade, names: Names, rubric: Rubric) -> list[MapRow]:
                 _square(row, level, (row.row, level) in checked, cells.get((row.row, level.value))) for level in LEVELS
             ),
             headline=row.row in names.headline,
+            checked=any(check.row == row.row for check in grade.checks),
             because=text(row.because),
             next=tuple((_anchor(id), brief(titles[id])) for id in row.next if id in titles),
         )
@@ -305,7 +307,7 @@ def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure,
         bar=text(check.bar),
         advice=ADVICE[check.outcome],
         reason=text(check.reason),
-        reproduce=text(check.reproduce),
+        reproduce=tuple(text(check.reproduce).split()),
         facts=_facts(check, names),
         open=opened,
         figures=figures,

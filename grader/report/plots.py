@@ -49,7 +49,7 @@ CONFIG: dict[str, Any] = {
         "labelOverlap": "greedy", "labelSeparation": 6, "tickCount": 5, "titleLimit": WIDTH - 100,
     },
     "legend": {
-        "orient": "bottom", "direction": "vertical", "title": None, "labelColor": INK, "labelFontSize": 12,
+        "orient": "bottom", "direction": "vertical", "offset": 8, "title": None, "labelColor": INK, "labelFontSize": 12,
         "labelLimit": WIDTH - 100, "symbolStrokeWidth": 2, "symbolSize": 160, "symbolOpacity": 1,
     },
 }  # fmt: skip
