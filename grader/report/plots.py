@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +21,11 @@ from grader.verdict import Chart, ChartKind, Series
 
 WIDTH, HEIGHT = 340, 240  # CSS pixels of the whole picture: it fits a phone of 360 unscaled
 ROW_HEIGHT = 22
-MAX_SERIES, MAX_POINTS = 12, 400  # charts are aggregates; what is longer is thinned out
+MAX_SERIES, MAX_POINTS = 12, 200  # charts are aggregates; what is longer is thinned out
 MAX_NAME, MAX_SAYS, MAX_LABEL = 60, 1000, 120  # characters of a name and of a text, pixels of an axis label
 TIME_LIMIT = 15  # seconds for all drawings; thirty take one
+FEW = 10  # drawings that one process does sooner than two
+MAX_BYTES = 600_000  # of all drawings of a page; one has about ten thousand
 PROGRAM = Path(__file__).with_name("draw.py")
 INK = "currentColor"
 COLOURS = tuple(f"var(--series-{n})" for n in range(1, 7))  # the stylesheet of the report has them for light and dark
@@ -64,13 +67,20 @@ class CannotDraw(ValueError):
 def drawings(charts: Sequence[Chart]) -> list[str]:
     """Each chart as an `<svg>` element for an HTML page, or an empty text where `chart.says` has to do.
 
-    Colours are `--series-1` to `--series-6` and `currentColor` of the page. The drawing is done in another process; what
-    is not drawn there in time, or after it crashed, stays undrawn.
+    Colours are `--series-1` to `--series-6` and `currentColor` of the page. The drawing is done in other processes; what
+    is not drawn there in time, or after a crash, stays undrawn, and so does what makes the page too large.
     """
-    specs = [_specification(chart) for chart in charts]
-    drawn = iter(_draw([spec for spec in specs if spec]))
-    found = [next(drawn, None) if spec else None for spec in specs]
-    return [_checked(svg, chart) if svg else "" for svg, chart in zip(found, charts, strict=True)]
+    specs = {n: spec for n, chart in enumerate(charts) if (spec := _specification(chart))}
+    parts = [list(specs)] if len(specs) <= FEW else [list(specs)[::2], list(specs)[1::2]]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        drawn = list(pool.map(lambda part: _draw([specs[n] for n in part]), parts))
+    by_number = {n: svg for part, done in zip(parts, drawn, strict=True) for n, svg in zip(part, done, strict=False)}
+    left, found = MAX_BYTES, []
+    for n, chart in enumerate(charts):
+        svg = _checked(by_number.get(n) or "", chart)
+        found.append(svg if len(svg) <= left else "")
+        left -= len(found[-1])
+    return found
 
 
 def _draw(specs: Sequence[str]) -> list[str | None]:
