@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grader import __version__
+from grader import __version__, dev_cli, learner
 
 if TYPE_CHECKING:
     from grader.report.progress import Progress
@@ -29,7 +29,8 @@ SEED_BITS = 48
 
 Want = Literal["junior", "senior", "lead", "complete"]
 Isolation = Literal["auto", "bubblewrap", "plain"]
-Format = Literal["text", "json", "junit"]
+FORMATS = ("text", "json", "junit", "html", "github")
+FILES = {"json": "grade.json", "junit": "report.xml", "html": "report.html"}
 
 WorldOption = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, metavar="SEED", help="Use this world instead of drawing one.")
@@ -42,6 +43,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the grade as JSO
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a world's data, or verify the kit's.")
 app.add_typer(data, name="data")
+app.add_typer(dev_cli.app, name="dev")
 
 
 class Refused(Exception):
@@ -91,11 +93,11 @@ def check(
     isolation: IsolationOption = "auto",
 ) -> None:
     """Check a stage of your workspace; at once when nothing changed."""
-    from grader import fast, stages, workspace
+    from grader import fast, progress, stages, workspace
     from grader.contract import read_manifest
 
     mine = workspace.find(Path.cwd())
-    chosen = stages.find(stage) if stage else workspace.first_incomplete(mine, stages.all_stages())
+    chosen = stages.find(stage) if stage else progress.current(mine)
     if chosen is None:
         raise typer.Exit(fast.all_complete())
     read_manifest(mine.folder)
@@ -103,12 +105,12 @@ def check(
     fast.notices(mine)
     if stored and stored.grade and isolation in ("auto", stored.grade.isolation) and _same_files(mine, chosen, stored):
         raise typer.Exit(fast.repeat(stored, as_json))
-    result, progress = _check(mine, chosen, stored.seed if stored else _draw(), isolation)
+    result, watched = check_stage(mine, chosen, stored.seed if stored else _draw(), isolation)
     if as_json:
         typer.echo(result.to_json(), nl=False)
     else:
         fast.show_check(result)
-    _tell_faults(result, progress, None)
+    _tell_faults(result, watched, None)
     raise typer.Exit(exit_code(result, "complete", FIRST_ROW))
 
 
@@ -122,10 +124,13 @@ def grade(
     ] = None,
     label: Annotated[str, typer.Option(help="With --secret: derive from this text instead of the submission.")] = "",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write grade.json (after every check) and report.xml here.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write grade.json (after every check), report.html and report.xml here."),
     ] = None,
     as_json: JsonOption = False,
-    format: Annotated[Format, typer.Option(help="What to print.")] = "text",
+    format: Annotated[
+        str, typer.Option(metavar="LIST", help=f"What to give: {', '.join(FORMATS)}; several with commas and --out.")
+    ] = "text",
     want: Annotated[
         Want | None, typer.Option(help="Exit 1 unless this level, or completion of the stages, is reached.")
     ] = None,
@@ -134,8 +139,10 @@ def grade(
 ) -> None:
     """Say what level a submission shows, on data it has never seen."""
     from grader.contract import read_manifest
+    from grader.verdict import write_atomically
 
     folder = path.absolute()
+    wanted = _formats("json" if as_json else format, out)
     read_manifest(folder)
     stages = _chosen(stage)
     checks = tuple(check for one in stages for check in one.checks)
@@ -143,10 +150,10 @@ def grade(
     drawn = _world(folder, world, secret, label)
     _prepare(out, folder)
     result, progress = _run(folder, checks, drawn, isolation, out)
-    names = _names()
     if out is not None:
-        _write_junit(result, names, out)
-    _print(result, names, "json" if as_json else format)
+        for name in ("junit", "html"):
+            write_atomically(out / FILES[name], document(result, name))
+    _print(result, wanted, out)
     _tell_faults(result, progress, out)
     raise typer.Exit(exit_code(result, want, row))
 
@@ -167,7 +174,7 @@ def demo(world: WorldOption = None, isolation: IsolationOption = "auto") -> None
     checks = tuple(check for one in chosen for check in one.checks)
     drawn = _world(folder, world, None, "")
     result, progress = _run(folder, checks, drawn, isolation, count_provided=True)
-    _print(result, _names(), "text")
+    _print(result, ("text",), None)
     shown = ", ".join(one.folder.name for one in chosen)
     said = (
         f"This was the kit's own solution of {shown}. See all stages with `mlekit list`, "
@@ -212,6 +219,30 @@ def verify(
     raise typer.Exit(1 if problems else 0)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="BEFORE", help="A grade.json, or the folder it is in.")],
+    second: Annotated[Path, typer.Argument(metavar="AFTER")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what moved between two gradings."""
+    import json
+    from dataclasses import asdict
+
+    from grader.report import compare as reports
+    from grader.report.text import Style
+    from grader.verdict import UnreadableGrade, read_grade
+
+    try:
+        before, after = (read_grade(p / FILES["json"] if p.is_dir() else p) for p in (first, second))
+    except UnreadableGrade as problem:
+        raise Refused(str(problem)) from None
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in reports.differences(before, after)], indent=1))
+    else:
+        typer.echo(reports.report(before, after, names(), Style.of(sys.stdout)), nl=False)
+
+
 @app.command("list")
 def list_stages() -> None:
     """List the stages; in a workspace also where each stands."""
@@ -234,11 +265,22 @@ def data_build(
     """Write a world's data in the shape of the contract; without --world the real year 2013."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused(f"{out} is there already; give --out a folder that is not there yet, or is empty")
+    import shutil
+    import tempfile
+
     from grader.world import build, write_data
 
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        digest = write_data(build(world), out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:  # whole or not at all, also when interrupted
+            partial.chmod(0o755)
+            digest = write_data(build(world), partial)
+            if out.is_dir():
+                out.rmdir()
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     except OSError as problem:
         raise Refused(f"{out} cannot be written ({problem.strerror}); give --out a folder you can write") from None
     which = "the real year 2013" if world is None else f"the redrawn world {world}"
@@ -400,7 +442,7 @@ def _prepare(out: Path | None, submission: Path) -> None:
             pass
     except OSError as problem:
         raise Refused(f"--out {out} cannot be written ({problem.strerror}); give a folder you can write") from None
-    for name in ("grade.json", "report.xml"):
+    for name in FILES.values():
         if (out / name).is_dir():
             raise Refused(f"{out / name} is a folder; give --out another one")
 
@@ -427,6 +469,7 @@ def _run(
     out: Path | None = None,
     cache: Path | None = None,
     count_provided: bool = False,
+    case: Path | None = None,
 ) -> tuple[Grade, Progress]:
     """Grade with progress on stderr. `count_provided` lets work count that the kit laid down."""
     import shlex
@@ -440,7 +483,7 @@ def _run(
     rung, notes = _rung(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, notes=notes + drawn.notes,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, notes=notes + drawn.notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),
     )  # fmt: skip
@@ -451,7 +494,18 @@ def _run(
         progress.close()
 
 
-def _check(mine: Workspace, stage: Stage, seed: int, isolation: Isolation) -> tuple[Grade, Progress]:
+def ask(mine: Workspace, spec: CheckSpec, seed: int | None, case: Path) -> Grade:
+    """Run one check on a learner's own world and lay its case down in `case`."""
+    from grader.contract import read_manifest
+
+    read_manifest(mine.folder)
+    drawn = Drawn(_draw() if seed is None else seed, "yours", ())
+    result, watched = _run(mine.folder, (spec,), drawn, "auto", cache=mine.runs, case=case)
+    _tell_faults(result, watched, None)
+    return result
+
+
+def check_stage(mine: Workspace, stage: Stage, seed: int, isolation: Isolation) -> tuple[Grade, Progress]:
     """Run the checks of a stage and store the verdict, unless the files changed meanwhile."""
     import time
 
@@ -497,7 +551,8 @@ def _same_files(mine: Workspace, stage: Stage, stored: Stored) -> bool:
     return True
 
 
-def _names() -> Names:
+def names() -> Names:
+    """The titles that reports print."""
     from dataclasses import replace
 
     from grader import fast
@@ -508,25 +563,47 @@ def _names() -> Names:
     return replace(fast.stage_names(), rows={row.id: row.title for row in rows}, headline=headline)
 
 
-def _write_junit(result: Grade, names: Names, out: Path) -> None:
-    from grader.report.junit import junit
-    from grader.verdict import write_atomically
+def _formats(given: str, out: Path | None) -> tuple[str, ...]:
+    """The formats asked for. Raises Refused."""
+    wanted = tuple(dict.fromkeys(part.strip() for part in given.split(",")))
+    unknown = [name for name in wanted if name not in FORMATS]
+    if unknown:
+        raise Refused(f"there is no format {unknown[0]!r}; the formats are {', '.join(FORMATS)}")
+    if len(wanted) > 1 and out is None:
+        raise Refused(f"several formats ({given}) need --out DIR, where they are written")
+    return wanted
 
-    write_atomically(out / "report.xml", junit(result, names))
 
-
-def _print(result: Grade, names: Names, format: Format) -> None:
+def document(result: Grade, format: str) -> str:
+    """A grade in one of the formats that are files."""
     if format == "json":
-        typer.echo(result.to_json(), nl=False)
-    elif format == "junit":
+        return result.to_json()
+    if format == "junit":
         from grader.report.junit import junit
 
-        typer.echo(junit(result, names), nl=False)
-    else:
-        from grader.report.terminal import grade_report
-        from grader.report.text import Style
+        return junit(result, names())
+    from grader.report.html import html
 
-        typer.echo(grade_report(result, names, Style.of(sys.stdout)), nl=False)
+    return html(result, names())
+
+
+def _print(result: Grade, wanted: Sequence[str], out: Path | None) -> None:
+    """Print the one document that was asked for, else the report for people, and what GitHub reads."""
+    if len(wanted) == 1 and wanted[0] in FILES and (out is None or wanted[0] != "html"):
+        typer.echo(document(result, wanted[0]), nl=False)
+        return
+    from grader.report import github
+    from grader.report.terminal import grade_report
+    from grader.report.text import Style
+
+    said = grade_report(result, names(), Style.of(sys.stdout))
+    typer.echo(github.fenced(said) if "github" in wanted else said, nl=False)
+    if "github" in wanted:
+        typer.echo(github.annotations(result, names()), nl=False)
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        if path:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(github.summary(result, names()))
 
 
 def _tell_faults(result: Grade, progress: Progress, out: Path | None) -> None:
@@ -541,3 +618,6 @@ def _tell_faults(result: Grade, progress: Progress, out: Path | None) -> None:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write("\n\n".join(progress.faults) + "\n")
         typer.echo(f"mlekit: the grader itself failed; the details are in {path}, please report them", err=True)
+
+
+learner.register(app)

@@ -37,6 +37,10 @@ def _dispatch(argv: list[str]) -> int:
     if argv in (["version"], ["--version"]):
         print(f"mlekit {__version__}")
         return 0
+    if "_MLEKIT_COMPLETE" not in os.environ and argv[:1] in (["hint"], ["next"]):
+        code = _fast(argv)
+        if code is not None:
+            return code
     if argv[:1] in (["list"], ["check"]) and "_MLEKIT_COMPLETE" not in os.environ:
         from grader import recall
 

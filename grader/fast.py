@@ -1,20 +1,22 @@
-"""Answers that need nothing heavy: `list`, and a `check` of which nothing has changed.
+"""Answers that need nothing heavy: `list`, `hint`, `next`, and a `check` of which nothing has changed.
 
 Imports the standard library and the kit's plain data only; a test holds that.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from grader import stages, workspace
-from grader.report.terminal import check_report
-from grader.report.text import Names, Style, clean
-from grader.verdict import Grade
+from grader import hints, progress, stages, workspace
+from grader.report.terminal import check_report, completeness
+from grader.report.text import BOLD, Names, Style, clean, minutes
+from grader.verdict import CheckResult, Grade, Outcome
 
-STATE_WIDTH = 11
+STATE_WIDTH = 19
 
 
 def answer(argv: Sequence[str]) -> int | None:
@@ -22,6 +24,13 @@ def answer(argv: Sequence[str]) -> int | None:
     match list(argv):
         case ["list"]:
             return list_stages()
+        case ["hint"] | ["hint", _] if not argv[-1].startswith("-"):
+            return hint(argv[1] if len(argv) > 1 else None, False, False)
+        case ["next"]:
+            try:
+                return next_step(workspace.find(Path.cwd()), False)
+            except workspace.NoWorkspace as problem:
+                return refuse(str(problem))
         case ["check", *rest] if len(words := [word for word in rest if word != "--json"]) <= 1:
             if not any(word.startswith("-") for word in words):
                 return check_unchanged(words[0] if words else None, "--json" in rest)
@@ -35,8 +44,9 @@ def list_stages() -> int:
     except (workspace.NoWorkspace, OSError):
         mine = None
     style = Style.of(sys.stdout)
+    here = progress.current(mine) if mine else None
     for stage in stages.all_stages():
-        state = f"{_state(mine, stage):<{STATE_WIDTH}}" if mine else ""
+        state = f"{_state(mine, stage, stage == here):<{STATE_WIDTH}}" if mine else ""
         lead = f"{stage.id}  {state}{stage.hours:g} h"
         indent = 4 + len(state) + 7
         for line in style.wrap(stage.title, indent, lead):
@@ -51,7 +61,7 @@ def check_unchanged(name: str | None, as_json: bool) -> int | None:
     """Repeat the stored verdict if nothing has changed since; None where the check has to be run."""
     try:
         mine = workspace.find(Path.cwd())
-        stage = stages.find(name) if name else workspace.first_incomplete(mine, stages.all_stages())
+        stage = stages.find(name) if name else progress.current(mine)
     except (workspace.NoWorkspace, stages.UnknownStage) as problem:
         return refuse(str(problem))
     if stage is None:
@@ -80,6 +90,11 @@ def repeat(stored: workspace.Stored, as_json: bool) -> int:
 def show_check(grade: Grade) -> None:
     """Print the report of a checked stage."""
     print(check_report(grade, stage_names(), Style.of(sys.stdout)), end="")
+    step = first_to_mend(grade)
+    if step is not None:
+        show(f"Next: mlekit hint {step.id}, or mlekit why {step.id}")
+    elif grade.stages and all(stage.complete for stage in grade.stages):
+        show("Next: mlekit next, or the kit's solution explained: mlekit solution")
 
 
 def stage_names() -> Names:
@@ -106,8 +121,135 @@ def notices(mine: workspace.Workspace | None) -> None:
         print(f"mlekit: {clean(sentence)}", file=sys.stderr)
 
 
-def _state(mine: workspace.Workspace, stage: stages.Stage) -> str:
+def _state(mine: workspace.Workspace, stage: stages.Stage, here: bool) -> str:
     stored = mine.load(stage)
+    word = "-" if stored is None or stored.grade is None else "complete" if stored.complete else "begun"
+    return f"{word} (here)" if here else word
+
+
+def next_step(mine: workspace.Workspace, as_json: bool) -> int | None:
+    """Say what to do next in the stage at work; None where it is complete and there is something new to lay down."""
+    stage = progress.current(mine)
+    if stage is None:
+        notices(mine)
+        return all_complete()
+    stored = mine.load(stage)
+    if stored is not None and stored.complete:
+        last = stage == stages.all_stages()[-1]
+        return all_complete() if last and not as_json else None
+    notices(mine)
+    brief = f"briefs/{stage.folder.name}/README.md"
+    step = first_to_mend(stored.grade) if stored and stored.grade else None
+    if as_json:
+        check = {"check": step.id, "title": step.title, "minutes": step.effort} if step else {"check": None}
+        print(json.dumps({"stage": stage.id, "complete": False, **check, "brief": brief}))
+        return 0
     if stored is None or stored.grade is None:
-        return "-"
-    return "complete" if stored.complete else "begun"
+        show(f"You are at {stage.folder.name}: {stage.title}. {stage.todo}", "", f"Read {brief}, then: mlekit check")
+        return 0
+    show(completeness(stored.grade, stage.id, stage_names()))
+    if step is not None:
+        show(
+            "", f"Next: {step.title} ({step.id}, {minutes(step.effort)}).", step.reason, "",
+            f"  mlekit hint {step.id}", f"  mlekit why {step.id}", "  mlekit check",
+        )  # fmt: skip
+    return 0
+
+
+def first_to_mend(grade: Grade) -> CheckResult | None:
+    """The check to look at first: a required one that fails, before one that waits for it, before the others."""
+    order = {Outcome.FAIL: 0, Outcome.BLOCKED: 1}
+    open_ = [check for check in grade.checks if check.outcome in order]
+    return min(open_, key=lambda c: (not (c.required or c.critical), order[c.outcome]), default=None)
+
+
+def hint(name: str | None, again: bool, as_json: bool) -> int:
+    """Print one more hint of a stage, or the hint for a check; returns the exit code."""
+    try:
+        mine = workspace.find(Path.cwd())
+    except workspace.NoWorkspace as problem:
+        return refuse(str(problem))
+    check = next((one for one in stages.all_checks() if one.id == name), None)
+    try:
+        stage = stages.find(check.stage if check else name) if name else progress.current(mine)
+    except stages.UnknownStage:
+        known = ", ".join(one.id for one in stages.all_checks())
+        return refuse(f"there is no stage or check {name!r}; the checks are {known}")
+    if stage is None:
+        return all_complete()
+    if check:
+        found = hints.of_check(stage, check.id)
+        if found is None:
+            return refuse(f"there is no hint for {check.id}; try `mlekit hint {stage.id}`")
+        return _show_hints(stage, [found], "", as_json)
+    every, state = hints.of_stage(stage), progress.load(mine)
+    taken = state.hints.get(stage.id, 0)
+    if not every:
+        return refuse(f"{stage.folder.name} has no hints")
+    if again or taken >= len(every):
+        chosen = every[:taken] if again else every[-1:]
+        if not chosen:
+            return refuse(f"no hint of {stage.folder.name} has been taken yet; `mlekit hint` shows the first")
+    else:
+        chosen = every[taken : taken + 1]
+        try:
+            progress.save(mine, state.with_hint(stage.id, taken + 1))
+        except OSError as problem:
+            print(f"mlekit: the hint cannot be counted ({problem.strerror})", file=sys.stderr)
+    notices(mine)
+    last = chosen[-1].number or 0
+    more = "`mlekit hint` tells more" if last < len(every) else "That was the last; `mlekit hint --again` repeats all"
+    failing = mine.load(stage)
+    step = first_to_mend(failing.grade) if failing and failing.grade else None
+    return _show_hints(stage, chosen, f"{more}. For one check: mlekit hint {step.id if step else 'CHECK'}", as_json)
+
+
+def _show_hints(stage: stages.Stage, found: Sequence[hints.Hint], more: str, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"stage": stage.id, "hints": [{"title": h.title, "text": h.text} for h in found]}))
+        return 0
+    style, of = Style.of(sys.stdout), len(hints.of_stage(stage))
+    for one in found:
+        lead = f"{stage.folder.name}, hint {one.number} of {of}: " if one.number else ""
+        print("\n".join(style.paint(line, BOLD) for line in style.wrap(lead + one.title)))
+        print()
+        for line in prose(one.text, style):
+            print(line)
+        print()
+    if more:
+        show(more)
+    return 0
+
+
+def prose(text: str, style: Style) -> Iterator[str]:
+    """Markdown paragraphs wrapped to the page; code and lists keep their lines."""
+    for number, block in enumerate(text.split("```")):
+        if number % 2:
+            yield from (f"    {line}" for line in block.splitlines()[1:])
+            continue
+        for paragraph in (part for part in block.split("\n\n") if part.strip()):
+            if paragraph.lstrip().startswith(("- ", "| ", "1. ", "#")):
+                yield from paragraph.strip("\n").splitlines()
+            else:
+                yield from style.wrap(paragraph)
+            yield ""
+
+
+def show(*paragraphs: str) -> None:
+    """Print sentences wrapped to the page; a line that starts with a space keeps its shape."""
+    style = Style.of(sys.stdout)
+    for text in paragraphs:
+        print(text if text.startswith(" ") else "\n".join(style.wrap(text)))
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Say in a terminal what is going on meanwhile."""
+    live = sys.stderr.isatty()
+    if live:
+        print(f"{on} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

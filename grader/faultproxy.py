@@ -21,7 +21,7 @@ from grader.sandbox.base import Argument, Finished, Job, SandboxFault, Service
 from grader.sandbox.reader import INSIDE
 from grader.submission import Submission
 
-AREAS = ("out", "state", "tmp")  # the folders that tests can write
+AREAS = ("out", "state", "work")  # the folders that tests can write
 START_SECONDS = 60
 MAX_REQUEST = 1_000_000  # bytes of one call
 MAX_CALLS = 500  # of commands by the tests in one run
@@ -191,9 +191,9 @@ class FaultProxy:
     def _run(self, argv: Sequence[Argument], env: Mapping[str, Argument]) -> Finished:
         """Run a command of the submission on the copy, outside the turn of the tests, which wait for it."""
         mounts = self._mounts()
-        environment = {"TMPDIR": mounts["tmp"], **env}
+        environment = {"TMPDIR": mounts["work"], **env}
         job = self._submission.job(
-            argv, [mounts["tmp"], self._scratch()], mounts["out"], mounts["state"], self._limits, environment
+            argv, [mounts["work"], self._scratch()], mounts["out"], mounts["state"], self._limits, environment
         )
         with self._lock:
             if self._closing.is_set():

@@ -69,7 +69,9 @@ def _depends_on(argv: Sequence[str], folder: str) -> bytes:
             lines += [_stat(os.path.join(kit, name, "stage.toml")) for name in sorted(os.listdir(kit))]
             break
     state = os.path.join(folder, STATE)
-    lines += [_stat(os.path.join(state, name)) for name in sorted(os.listdir(state)) if name.endswith(".json")]
+    lines += [
+        _stat(os.path.join(state, name)) for name in sorted(os.listdir(state)) if name.endswith((".json", ".toml"))
+    ]
     if argv[:1] == ["check"]:
         _walk(folder, lines)
     return b"\n".join(lines)

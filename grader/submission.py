@@ -152,6 +152,16 @@ class Ran:
         return self.finished.sentence() + (f": {self.last_line}" if self.last_line else "")
 
 
+@dataclass(frozen=True)
+class Record:
+    """One run as it was, to be shown to whoever wants to run it again."""
+
+    label: str
+    job: Job
+    out: Path
+    finished: Finished
+
+
 @dataclass
 class Submission:
     """The clean copy and the sandbox its commands run in.
@@ -166,6 +176,7 @@ class Submission:
     hidden: Sequence[Path] = ()
     seconds: float = field(default=0.0)
     cache: RunCache | None = None
+    records: list[Record] = field(default_factory=list)
     labels: dict[Path, str] = field(default_factory=dict)  # what each folder it writes to is for; never told to it
 
     def run(
@@ -191,6 +202,7 @@ class Submission:
         job = self.job(argv, [*reads, *tools], written, state, limits, env)
         job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
         finished = self._finish(job, out)
+        self.records.append(Record(self.labels.get(out, command), job, out, finished))
         words = [word for word in argv if isinstance(word, str)]
         module = words[2] if len(words) > 2 and words[1] == "-m" else None
         return Ran(command, finished, out / "out", out / "state" / "refusal.json", module)

@@ -83,7 +83,7 @@ class Workspace:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            self.notices.append(_set_aside(path))
+            self.notices.append(set_aside(path, "the stage is checked anew"))
             return None
 
     def store(self, stage: Stage, stored: Stored) -> None:
@@ -106,6 +106,14 @@ def find(start: Path) -> Workspace:
         f"{start} is not in a workspace: neither it nor a folder above has a pyproject.toml with [tool.mlekit]; "
         "change into yours, or grade a folder with `mlekit grade PATH`"
     )
+
+
+def above(folder: Path) -> Workspace | None:
+    """The workspace that a folder lies in, itself apart; None where there is none."""
+    try:
+        return find(Path(os.path.realpath(folder)).parent)
+    except NoWorkspace:
+        return None
 
 
 def _declares(path: Path) -> bool:
@@ -165,10 +173,11 @@ def _stored(data: dict[str, Any]) -> Stored:
     return Stored(data["seed"], str(data["key"]), str(data["at"]), str(data["signature"]), skipped, grade)
 
 
-def _set_aside(path: Path) -> str:
+def set_aside(path: Path, meaning: str) -> str:
+    """Keep a damaged file under another name; returns the notice that says so."""
     aside = path.with_name(path.name + ".damaged")
     try:
         os.replace(path, aside)
     except OSError as problem:
         return f"{path} is damaged and cannot be moved away ({problem.strerror}); remove it"
-    return f"{path} was damaged; it is now {aside.name}, and the stage is checked anew"
+    return f"{path} was damaged; it is now {aside.name}, and {meaning}"

@@ -262,7 +262,7 @@ def test_list_shows_where_each_stage_stands(submission):
     stored_check(submission)
     assert re.search(r"^01  complete  ", mlekit("list", cwd=submission).stdout, re.MULTILINE)
     stored_check(submission, Outcome.FAIL)
-    assert re.search(r"^01  begun  ", mlekit("list", cwd=submission).stdout, re.MULTILINE)
+    assert re.search(r"^01  begun \(here\)  ", mlekit("list", cwd=submission).stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_grading_leaves_the_same_grade_on_stdout_and_in_its_folder(graded):
     assert given.world == "11"
     assert any("small number" in note for note in given.notes)
     assert all(check.reproduce == f"mlekit grade {STARTER} --world 11 --stage 01" for check in given.checks)
-    assert sorted(path.name for path in out.iterdir()) == ["grade.json", "report.xml"]
+    assert sorted(path.name for path in out.iterdir()) == ["grade.json", "report.html", "report.xml"]
 
 
 def test_a_grading_leaves_a_junit_report(graded):

@@ -98,7 +98,7 @@ def run(sandbox, folder, fault, tests=TESTS, limits=LIMITS):
     commands = {name: ["python", "command.py", name] for name in ("train", "predict")}
     proxy = FaultProxy(submission, sandbox, commands, fault, folder / "out", folder / "copies", folder / "line", limits)
     (folder / "given" / "commands.json").write_text(json.dumps({name: proxy.words(name) for name in commands}))
-    given, scratch = Mount(folder / "given", "given"), Mount(folder / "out" / "tmp", "tmp", writable=True)
+    given, scratch = Mount(folder / "given", "given"), Mount(folder / "out" / "work", "work", writable=True)
     written = Mount(folder / "out" / "out", "out", writable=True)
     argv = ["python", "tests.py", given / "commands.json", written / "found.json"]
     tools = [Mount(INSIDE, "kit"), Mount(folder / "line", "line")]

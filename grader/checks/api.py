@@ -10,9 +10,9 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from grader.sandbox import Limits, Sandbox
 from grader.sandbox.reader import Reader
@@ -20,7 +20,20 @@ from grader.submission import Submission
 from grader.verdict import Chart, Outcome
 from grader.world import World
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CaseRows:
+    """The rows at fault, for the learner whose world they are from; never part of a grade."""
+
+    name: str
+    table: pd.DataFrame
+
+    MOST: ClassVar[int] = 50
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,11 @@ class Finding:
     value: str = ""
     bar: str = ""
     charts: tuple[Chart, ...] = ()
+    rows: tuple[CaseRows, ...] = ()
+
+    def showing(self, name: str, table: pd.DataFrame) -> Finding:
+        """The same with the first of these rows laid beside it as `name`.csv, when a learner asks why."""
+        return replace(self, rows=(*self.rows, CaseRows(name, table.head(CaseRows.MOST))))
 
 
 def passed(reason: str, value: object = "", bar: object = "", *charts: Chart) -> Finding:
@@ -106,6 +124,7 @@ class Grading:
     pool: Executor
     limits: Limits = field(default_factory=Limits)
     disk: Callable[[Path, int], None] = lambda path, size_mb: path.mkdir(parents=True)
+    rows: list[CaseRows] = field(default_factory=list)
     _done: dict[Work[Any], Future[Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -70,6 +70,18 @@ def read_json(reader: Reader, model: type[T], path: Path, said: str = "") -> T:
         raise Fault(f"{said}{problem}") from None
 
 
+def moved(table: pd.DataFrame, before: np.ndarray, after: np.ndarray, equal: float) -> pd.DataFrame:
+    """The rows of `table` whose two probabilities (n,) differ by more than `equal`, most first, with both."""
+    import numpy as np
+
+    apart = np.abs(after - before)
+    order = np.argsort(-apart, kind="stable")[: int((apart > equal).sum())]
+    shown = table.iloc[order].copy()
+    shown.insert(1, "probability", before[order])
+    shown.insert(2, "probability_again", after[order])
+    return shown
+
+
 def _table(reader: Reader, path: Path) -> tuple[list[Any], np.ndarray]:
     """The two columns of a predictions table, with finite probabilities. Raises Fault."""
     import numpy as np

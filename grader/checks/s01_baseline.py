@@ -201,8 +201,16 @@ def ignores_after_departure(grading: Grading) -> Finding:
             "we exchanged the after-departure columns between rows and predictions moved; the model reads something that is "
             "not known two hours before departure",
             f"{share:.1%} of changed rows moved", "0 %",
-        )  # fmt: skip
+        ).showing("moved", predictions.moved(_exchanged(grading), before, after, EQUAL))  # fmt: skip
     return passed("predictions stayed the same when after-departure columns were scrambled", "0 rows moved", "0 rows")
+
+
+def _exchanged(grading: Grading) -> pd.DataFrame:
+    """Each row with the values it was given after the exchange beside its own, only columns that changed."""
+    given, changed = grading.get(case).rows.table, grading.get(scrambling).rows.table
+    pairs = [(name, name + "_exchanged") for name in given.columns if not given[name].equals(changed[name])]
+    columns = {column: source[name] for name, new in pairs for column, source in ((name, given), (new, changed))}
+    return given[["row_id"]].assign(**columns)
 
 
 @check("baseline.beats_simple_rules", uses=[case, first_run, first_answers])
@@ -227,9 +235,19 @@ def beats_simple_rules(grading: Grading) -> Finding:
     value, bar = f"AUC {score:.3f}", f"at least {statistics.auc(late, simple) - slack:.3f}"
     if ahead < -slack:
         said = "on later months the model is clearly worse than a plain logistic regression on the schedule"
-        return failed(said, value, bar, chart)
+        return failed(said, value, bar, chart).showing("by_hour", _by_hour(case_.rows, found, simple))
     said = "on later months the model keeps up with a plain logistic regression on the schedule"
     return passed(said, value, bar, chart)
+
+
+def _by_hour(rows: Rows, found: np.ndarray, simple: np.ndarray) -> pd.DataFrame:
+    """By scheduled hour: rows, the share that was late, and the mean probability of this and of the simple model."""
+    hour = rows.table["sched_dep_local"].str.slice(11, 13).rename("hour")
+    table = rows.table.assign(late=rows.late, probability=found, logistic_regression=simple).groupby(hour)
+    return table.agg(
+        flights=("late", "size"), late=("late", "mean"), probability=("probability", "mean"),
+        logistic_regression=("logistic_regression", "mean"),
+    ).round(4).reset_index()  # fmt: skip
 
 
 @check("baseline.split_by_time", uses=[case, first_run, first_answers, validation, scrambled_run, later_labels_run])
@@ -242,7 +260,7 @@ def split_by_time(grading: Grading) -> Finding:
     import numpy as np
 
     mine, found = grading.get(validation), grading.get(first_answers)
-    chart = _split_on_the_calendar(grading, mine)
+    chart, flights = _split_on_the_calendar(grading, mine), mine.flights[["flight_id", "sched_dep_local", "late"]]
     total = len(yardstick.labelled(grading.get(case).flights))
     if len(mine.late) < BARS["validation_share"] * total or mine.late.all() or not mine.late.any():
         return failed(
@@ -255,7 +273,7 @@ def split_by_time(grading: Grading) -> Finding:
             "the validation rows are not one stretch of the calendar: other flights of the same days were left out, so the "
             "model may have learned from them",
             f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}", chart,
-        )  # fmt: skip
+        ).showing("days", _validated_by_day(grading, mine))  # fmt: skip
     if problem := _report_problem(mine):
         return failed(*problem, chart)
     again = grading.get(later_labels_run)
@@ -263,19 +281,29 @@ def split_by_time(grading: Grading) -> Finding:
         raise Fault(f"we exchanged outcomes between the flights from the validation on; {again.sentence()}")
     second = predictions.read_subset(grading.reader, again.out / "validation.parquet", mine.flights["flight_id"])
     same = len(second.positions) == len(mine.late)
-    moved = np.abs(second.probability - mine.probability[second.positions]) > EQUAL
+    before = mine.probability[second.positions]
+    moved = np.abs(second.probability - before) > EQUAL
     if not same or moved.any():
         return failed(
             "we exchanged outcomes between the flights from the first validation row on, and the validation scores moved; "
             "the model that is validated has learned from flights it should not know yet",
             f"{moved.mean():.1%} of scores moved" if same else "other validation rows", "0 %", chart,
-        )  # fmt: skip
+        ).showing("moved", predictions.moved(flights.iloc[second.positions], before, second.probability, EQUAL))  # fmt: skip
     score = statistics.auc(mine.late, mine.probability)
     later = statistics.auc(grading.get(case).rows.late, found)
     value, bar = f"reported {score:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} lower"
     if score - later > BARS["optimism"]:
         return failed("the reported score does not hold on later months", value, bar, chart)
     return passed("the score was measured on days the model knew nothing of, and holds later", value, bar, chart)
+
+
+def _validated_by_day(grading: Grading, mine: Validation) -> pd.DataFrame:
+    """How many landed flights each day from the first validation day on has, and how many of them were validated on."""
+    landed = yardstick.labelled(grading.get(case).flights)
+    day = landed["sched_dep_local"].str.slice(0, 10).rename("day")
+    table = landed.assign(validated=landed["flight_id"].isin(mine.flights["flight_id"])).groupby(day)["validated"]
+    counts = table.agg(flights="size", validated="sum").reset_index()
+    return counts[counts["day"].between(*mine.days)]
 
 
 def _split_on_the_calendar(grading: Grading, mine: Validation) -> Chart:
@@ -325,8 +353,17 @@ def calibrated(grading: Grading) -> Finding:
     chart = charts.calibration("Calibration on later months", "yours", late, found)
     value, bar = f"calibration error {error:.3f}", f"at most {BARS['calibration']:.2f}"
     if error > BARS["calibration"]:
-        return failed("on later months the stated probabilities are far from the observed rates", value, bar, chart)
+        return failed(
+            "on later months the stated probabilities are far from the observed rates", value, bar, chart
+        ).showing("bins", _bins(chart))
     return passed("on later months the stated probabilities agree with the observed rates", value, bar, chart)
+
+
+def _bins(chart: Chart) -> pd.DataFrame:
+    """The points of a calibration curve, one row a tenth of the rows."""
+    import pandas as pd
+
+    return pd.DataFrame({"stated": chart.series[0].x, "was_late": chart.series[0].y})
 
 
 @check("baseline.interval_is_honest", uses=[case, first_run, first_answers, validation])

@@ -230,14 +230,15 @@ def reproducible(grading: Grading) -> Finding:
     """
     import numpy as np
 
-    apart = float(np.abs(grading.get(first_answers) - grading.get(second_answers)).max())
+    first, second = grading.get(first_answers), grading.get(second_answers)
+    apart = float(np.abs(first - second).max())
     value, bar = f"largest difference {apart:.2g}", f"at most {BARS['equal']:.0g}"
     if apart > BARS["equal"]:
         return failed(
             "we trained twice with the same seed on the same flights, the second time with rows in another order, another "
             "PYTHONHASHSEED and other outcomes outside the window, and predictions differ; fix the seed, sort by flight_id, "
             "and learn only from flights of the window, only in train", value, bar,
-        )  # fmt: skip
+        ).showing("moved", predictions.moved(grading.get(case).rows.table, first, second, BARS["equal"]))  # fmt: skip
     return passed("two trainings with the same seed agree", value, bar)
 
 
@@ -276,7 +277,10 @@ def rows_stand_alone(grading: Grading) -> Finding:
     value, bar = f"largest difference {apart:.2g}", f"at most {BARS['equal']:.0g}"
     if apart > BARS["equal"]:
         how = "in another order and company" if moved > BARS["equal"] else "alone"
-        return failed(f"rows got other answers {how} than in the full batch", value, bar)
+        rows = grading.get(case).rows.table.iloc[positions]
+        return failed(f"rows got other answers {how} than in the full batch", value, bar).showing(
+            "moved", predictions.moved(rows, found[positions], some, BARS["equal"])
+        )
     return passed("rows get the same answer alone, in another order and in the full batch", value, bar)
 
 
@@ -289,13 +293,15 @@ def survives_odd_rows(grading: Grading) -> Finding:
     """
     import numpy as np
 
-    found = predict(grading, "predict-odd", grading.get(model), odd_rows(grading.get(case).rows))
-    usual = np.abs(found[ODD:] - grading.get(first_answers)[ODD : len(found)])
+    rows = odd_rows(grading.get(case).rows)
+    found = predict(grading, "predict-odd", grading.get(model), rows)
+    before = grading.get(first_answers)[ODD : len(found)]
+    usual = np.abs(found[ODD:] - before)
     if usual.max() > BARS["equal"]:
         return failed(
             "usual rows got other answers because odd rows stood in the same file",
             f"largest difference {usual.max():.2g}", f"at most {BARS['equal']:.0g}",
-        )  # fmt: skip
+        ).showing("moved", predictions.moved(rows.table[ODD:], before, found[ODD:], BARS["equal"]))  # fmt: skip
     return passed("odd rows got finite probabilities", f"{len(found):,} probabilities", "one per row, finite")
 
 
@@ -424,7 +430,7 @@ def own_tests(grading: Grading, label: str, fault: str) -> Ran:
     proxy = FaultProxy(grading.submission, grading.sandbox, commands, fault, out, copies, line, grading.limits)
     (given / "commands.json").write_text(json.dumps({name: proxy.words(name) for name in commands}))
     settings, written = Mount(given, "given"), Mount(out / "out", "out", writable=True)
-    scratch, tools = Mount(out / "tmp", "tmp", writable=True), [Mount(INSIDE, "kit"), Mount(line, "line")]
+    scratch, tools = Mount(out / "work", "work", writable=True), [Mount(INSIDE, "kit"), Mount(line, "line")]
     arguments: list[Argument] = [*argv, "--commands", settings / "commands.json", "--out", written / "tests.json"]
     with proxy:
         return grading.submission.run(

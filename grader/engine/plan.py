@@ -17,7 +17,8 @@ class Plan:
 
     `command_seconds` is the time limit of one command. `cache` is a folder of finished runs to go on from (None: every
     command is run). `reproduce` is the command line that repeats this grading; `provided` are stages whose work the kit
-    laid down, so that their passes do not count; `notes` are sentences for the report.
+    laid down, so that their passes do not count; `notes` are sentences for the report. `case` is a folder
+    to lay down what the checks gave and got (None: nothing is kept).
     """
 
     submission: Path
@@ -31,6 +32,7 @@ class Plan:
     provided: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     command_seconds: float = Limits().seconds
+    case: Path | None = None
 
     def command_for(self, spec: CheckSpec) -> str:
         """The command line that repeats the stage of one check."""
@@ -38,14 +40,15 @@ class Plan:
 
     def to_json(self) -> str:
         data = asdict(self)
-        data["submission"], data["cache"] = str(self.submission), str(self.cache) if self.cache else None
+        data["submission"] = str(self.submission)
+        data["cache"], data["case"] = (str(path) if path else None for path in (self.cache, self.case))
         return json.dumps(data)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
         data: dict[str, Any] = json.loads(text)
         data["submission"] = Path(data["submission"])
-        data["cache"] = Path(data["cache"]) if data["cache"] else None
+        data["cache"], data["case"] = (Path(data[name]) if data[name] else None for name in ("cache", "case"))
         data["checks"] = tuple(CheckSpec(**{**c, "level": Level(c["level"])}) for c in data["checks"])
         data["notes"], data["provided"] = tuple(data["notes"]), tuple(data["provided"])
         return cls(**data)

@@ -77,6 +77,7 @@ class EnginePlugin:
                 Outcome.GRADER_ERROR,
                 f"the check itself failed ({type(problem).__name__}: {problem}); this is a fault of the kit",
             )
+        self._grading.rows += finding.rows
         result = CheckResult.of(
             spec, finding.outcome, value=finding.value, bar=finding.bar, reason=finding.reason, charts=finding.charts,
             seconds=round(time.monotonic() - began, 3),

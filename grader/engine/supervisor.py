@@ -98,6 +98,7 @@ class Tally:
                 case "started":
                     return self._start(event["id"])
                 case "check":
+                    self.submission_seconds = max(self.submission_seconds, float(event.get("submission_seconds", 0)))
                     return self._take(check_from(event["result"]))
                 case "done":
                     self.submission_seconds = float(event["submission_seconds"])

@@ -87,7 +87,10 @@ def _settle_all(plan: Plan, why: _Unusable, event_fd: int) -> None:
     with os.fdopen(event_fd, "w", encoding="utf-8", closefd=False) as events:
         for spec in plan.checks:
             result = CheckResult.of(spec, why.outcome, reason=str(why))
-            events.write(json.dumps({"event": "check", "result": asdict(result), "details": ""}) + "\n")
+            events.write(
+                json.dumps({"event": "check", "result": asdict(result), "details": "", "submission_seconds": 0.0})
+                + "\n"
+            )
         events.write(json.dumps({"event": "done", "submission_seconds": 0.0}) + "\n")
 
 
@@ -117,6 +120,7 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
     from grader import stages, world
     from grader.checks.api import Grading
     from grader.contract import read_manifest
+    from grader.engine import case
     from grader.engine.plugin import run_checks
     from grader.home import PACKAGE, datasets, exercises, reference_solution
     from grader.runcache import RunCache
@@ -128,7 +132,8 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
 
     def emit(event: dict[str, Any]) -> None:
         if "result" in event:
-            event = {**event, "result": asdict(event["result"])}
+            seconds = round(submission.seconds, 3)
+            event = {**event, "result": asdict(event["result"]), "submission_seconds": seconds}
         line = (json.dumps(event) + "\n").encode()
         with lock:
             view = memoryview(line)
@@ -152,6 +157,8 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
         modules = [f"grader.checks.{s.module}" for s in stages.all_stages() if s.id in wanted]
         try:
             run_checks(modules, plan.checks, grading, emit)
+            if plan.case is not None:
+                case.lay_down(plan.case, plan.submission, submission, tuple(grading.rows))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             sandbox.close()

@@ -129,11 +129,9 @@ class Bubblewrap:
             "--proc", "/proc", *_proc_covers(),
             "--dev", "/dev", "--size", str(SHM_MB * MEBI), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
         ]  # fmt: skip
-        places = {Path("/tmp"): ["--size", str(job.limits.disk_mb * MEBI), "--tmpfs", "/tmp"]}
+        places: dict[Path, list[str]] = {}  # first what shows a part of the machine under its own name
         for path in (*SYSTEM, *ETC):
             places |= _system_path(path)
-        for file in sorted(OWN_ETC.iterdir()):
-            places[Path("/etc", file.name)] = ["--ro-bind", str(file), f"/etc/{file.name}"]
         pythons = [_interpreter(job), *([job.also_python] if job.also_python else [])]
         for folder in (folder for python in pythons for folder in _interpreter_folders(python)):
             if not folder.is_relative_to("/usr"):
@@ -141,6 +139,9 @@ class Bubblewrap:
         hidden = [f for f in (*NOT_FOR_JOBS, *(h.resolve() for h in job.hidden)) if f.is_dir() and _below(f, places)]
         for folder in hidden:
             places[folder] = ["--size", str(MEBI), "--tmpfs", str(folder)]
+        places[Path("/tmp")] = ["--size", str(job.limits.disk_mb * MEBI), "--tmpfs", "/tmp"]
+        for file in sorted(OWN_ETC.iterdir()):
+            places[Path("/etc", file.name)] = ["--ro-bind", str(file), f"/etc/{file.name}"]
         for mount in job.mounts:
             if not mount.source.exists():
                 raise SandboxFault(f"{mount.source}, to be mounted as /{mount.name}, is not there")

@@ -1,0 +1,112 @@
+"""Lay the case of one check down for a learner: what was given, what came out, the rows at fault, and how to run it again.
+
+Runs in the worker, where the files of the grading still are. What a submission wrote is copied without following a link, and never
+opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader.sandbox import Mount
+from grader.sandbox.base import Argument
+from grader.submission import Record, Submission
+
+if TYPE_CHECKING:
+    from grader.checks.api import CaseRows
+
+MAX_FILE_MB = 64
+GIVEN_BY_US = ("kit", "line")  # mounts that are tools of the grader
+
+
+def lay_down(folder: Path, home: Path, submission: Submission, rows: tuple[CaseRows, ...]) -> None:
+    """Write the case of all runs of this grading into `folder`; `home` is the learner's own folder, for the commands."""
+    names: dict[Path, str] = {}
+    for table in rows:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{table.name}.csv").write_text(table.table.to_csv(index=False), encoding="utf-8")
+    for number, record in enumerate(submission.records, 1):
+        here = folder / f"{number}-{_plain(record.label)}"
+        here.mkdir(parents=True)
+        (here / "output.txt").write_text(record.finished.output, encoding="utf-8")
+        _copy(record.out, here / "wrote")
+        places = {submission.folder: Path(), **_given(record, submission, folder, names), record.out: here / "wrote"}
+        _commands(record, submission, folder)
+        (here / "run.sh").write_text(_script(record, submission, home, places), encoding="utf-8")
+
+
+def _given(record: Record, submission: Submission, folder: Path, names: dict[Path, str]) -> dict[Path, Path]:
+    """Copy what a run was given, once for all runs; where each source has gone."""
+    for mount in record.job.mounts:
+        if mount.writable or mount.name in (*GIVEN_BY_US, "submission") or mount.source in names:
+            continue
+        names[mount.source] = _plain(submission.labels.get(mount.source, mount.name))
+        _copy(mount.source, folder / names[mount.source])
+    return {source: folder / name for source, name in names.items()}
+
+
+def _commands(record: Record, submission: Submission, folder: Path) -> None:
+    """Let the tests be run again on the real commands, without the faults that stood between."""
+    for path in folder.glob("*-given/commands.json"):
+        words = {name: submission.manifest.argv(name) or [] for name in ("train", "predict")}
+        path.write_text(json.dumps({name: [_word(submission, w) for w in line] for name, line in words.items()}))
+
+
+def _script(record: Record, submission: Submission, home: Path, places: dict[Path, Path]) -> str:
+    """A shell script that runs the same command line on the same input, from the learner's folder."""
+
+    def spelled(value: Argument) -> str:
+        if not isinstance(value, Mount):
+            return _word(submission, value)
+        outside = value.outside()
+        for source, place in places.items():
+            if outside.is_relative_to(source):
+                found = place / outside.relative_to(source)
+                return str(found) if place.is_absolute() else str(found or ".")
+        return str(outside)
+
+    lines = [
+        "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
+        *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in ("PATH", "HOME", "TMPDIR")),
+        "exec " + shlex.join(spelled(part) for part in record.job.argv),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _word(submission: Submission, word: str) -> str:
+    return str(submission.python or sys.executable) if word == "python" else word
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", label) or "run"
+
+
+def _copy(source: Path, target: Path) -> None:
+    for relative, path in _regular(source):
+        copy = target / relative
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        with os.fdopen(handle, "rb") as read, copy.open("wb") as write:
+            if os.fstat(handle).st_size <= MAX_FILE_MB << 20:
+                shutil.copyfileobj(read, write)
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _regular(folder: Path) -> Iterator[tuple[Path, Path]]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "work" or Path(where) != folder]
+        for name in names:
+            path = Path(where, name)
+            if path.is_file() and not path.is_symlink():
+                yield path.relative_to(folder), path
