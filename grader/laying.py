@@ -22,7 +22,7 @@ BRIEFS = "briefs"
 BACKUPS = "backups"
 DATA_MONTHS = 6  # of the real year, to work with; the grader brings its own
 DATA_ROWS = 2_000
-IGNORED = "data/\nout/\nmlruns/\nmlartifacts/\n.mlekit/\n.venv/\n__pycache__/\n.ipynb_checkpoints/\n"
+IGNORED = "data/\nrows.parquet\nout/\nmlruns/\nmlartifacts/\n.mlekit/\n.venv/\n__pycache__/\n.ipynb_checkpoints/\n"
 
 
 class NotPossible(ValueError):
@@ -154,7 +154,7 @@ def data(target: Path) -> None:
     from grader.world import build, draw_rows, write_data
 
     world = build()
-    write_data(world, target, world.months[:DATA_MONTHS])
+    write_data(world, target / "data", world.months[:DATA_MONTHS])
     rows = draw_rows(world, world.months[DATA_MONTHS : DATA_MONTHS + 1], DATA_ROWS, "workspace", careless=True)
     rows.write(target / "rows.parquet")
 
@@ -178,7 +178,7 @@ def make(target: Path, stage: Stage, workflow: str) -> None:
         (partial / ".github" / "workflows").mkdir(parents=True)
         (partial / ".github" / "workflows" / "mlekit.yml").write_text(workflow, encoding="utf-8")
         briefs(partial)
-        data(partial / "data")
+        data(partial)
         progress.save(Workspace(partial), progress.Progress(stage=stage.id))
         if target.is_dir():
             target.rmdir()

@@ -104,7 +104,7 @@ def find(start: Path) -> Workspace:
             return Workspace(folder)
     raise NoWorkspace(
         f"{start} is not in a workspace: neither it nor a folder above has a pyproject.toml with [tool.mlekit]; "
-        "change into yours, or grade a folder with `mlekit grade PATH`"
+        "change into yours, make one with `mlekit new DIR`, or grade a folder with `mlekit grade PATH`"
     )
 
 

@@ -7,27 +7,18 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clikit import MLEKIT, imported, mlekit, refused, stored_check
 
 from grader import cli, fast, home, stages, workspace
 from grader.rubric import assess
 from grader.verdict import CheckResult, CheckSpec, Grade, Level, Outcome, Submission, read_grade
 
-MLEKIT = Path(sys.executable).with_name("mlekit")
 SOLUTION = home.exercises() / "01-baseline" / "solution"
 STARTER = home.exercises() / "01-baseline" / "starter"
 HEAVY = ("typer", "rich", "pydantic", "pytest", "pandas", "numpy", "psutil", "sklearn", "mlflow")
-
-
-def mlekit(*arguments, cwd=None, **env):
-    """Run the program without a terminal."""
-    return subprocess.run(
-        [MLEKIT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
-        stdin=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "80", **env},
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -35,15 +26,6 @@ def submission(tmp_path):
     folder = tmp_path / "work"
     shutil.copytree(SOLUTION, folder)
     return folder
-
-
-def refused(result, *words):
-    """It ended with 2 and one sentence that holds the words."""
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    last = result.stderr.strip().splitlines()[-1]
-    assert all(word in last for word in words), last
 
 
 # Commands that cannot be carried out as given
@@ -160,18 +142,6 @@ def test_version_is_printed():
     assert mlekit("version").stdout.startswith("mlekit 0.")
 
 
-def imported(*arguments, cwd):
-    """The heavy packages one command imports, and its exit code."""
-    program = (
-        "import sys; from grader.entry import main; code = main(); "
-        f"print(code, [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    return result.stderr.strip().splitlines()[-1]
-
-
 def test_list_imports_nothing_heavy(tmp_path):
     assert imported("list", cwd=tmp_path) == "0 []"
 
@@ -181,17 +151,6 @@ def test_help_imports_no_science(tmp_path):
 
 
 # A workspace
-
-
-def stored_check(folder, outcome=Outcome.PASS, **over):
-    """A workspace whose first stage has a stored verdict."""
-    mine, stage = workspace.Workspace(folder), stages.find("01")
-    checks = tuple(CheckResult.of(spec, outcome, reason="we looked") for spec in stage.checks)
-    grade = assess(Grade("0.1.0", 1, "7", "plain", Submission(str(folder), "x"), 1.0, 0.5, checks))
-    skipped = workspace.Skipped((".mlekit",), (".pyc",))
-    stored = workspace.Stored(7, workspace.key(stage), "2026-01-01 10:00:00", mine.signature(skipped), skipped, grade)
-    mine.store(stage, replace(stored, **over))
-    return mine, stage
 
 
 def test_an_unchanged_check_answers_from_the_store_and_imports_nothing_heavy(submission):

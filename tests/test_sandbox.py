@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from grader import home
+from grader.printable import printable
 from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose, detect, namespaces
 from grader.sandbox.choose import remedy
 from grader.sandbox.plain import Plain
-from grader.sandbox.process import printable
 from grader.sandbox.reader import Reader, Unreadable, regular_file
 
 ENV = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
@@ -81,7 +81,7 @@ def test_exit_codes_of_the_sandbox_are_not_taken_for_the_submissions(sandbox, tm
     assert (finished.ended, finished.code) == ("exited", 1)
 
 
-@pytest.mark.parametrize("program", ["no-such-program", "/submission", "/etc/hostname"])
+@pytest.mark.parametrize("program", ["no-such-program", "/mlekit/submission", "/etc/hostname"])
 def test_a_program_that_cannot_be_run_is_missing(sandbox, tmp_path, program):
     given = job(tmp_path, "")
     finished = sandbox.run(Job([program], given.mounts, given.cwd, ENV))
@@ -234,7 +234,7 @@ def test_nobody_writes_once_the_command_has_ended(isolated, tmp_path):
                 os.setsid()
                 kept = b"x" * 4_000_000
                 while True:
-                    with open("/out/late", "w") as file:
+                    with open("/mlekit/out/late", "w") as file:
                         file.write("x")
     """
     for _ in range(5):
@@ -327,7 +327,7 @@ def test_host_names_and_users_are_the_sandboxs_own(isolated, tmp_path):
     assert tried(isolated, tmp_path, code) == "2 submission submission 127.0.0.1 1000"
 
 
-WRITES = ("/", "/dev", "/usr", "/etc", "/submission", "/submission/code.py", "/proc/sys/kernel/hostname",
+WRITES = ("/", "/dev", "/usr", "/etc", "/mlekit/submission", "/mlekit/submission/code.py", "/proc/sys/kernel/hostname",
           "/proc/sys/kernel/core_pattern", "/proc/sys/vm/overcommit_memory", "/proc/irq/default_smp_affinity", "/proc/mtrr",
           "/proc/sysrq-trigger", str(Path(os.__file__).parent))  # fmt: skip
 
@@ -405,7 +405,7 @@ def test_a_hidden_folder_inside_the_environment_is_empty_and_full(isolated, tmp_
 def test_a_link_in_a_written_folder_leads_nowhere(isolated, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "way").symlink_to("/etc/shadow")
-    assert tried(isolated, tmp_path, "import os; print(os.path.exists('/out/way'))") == "False"
+    assert tried(isolated, tmp_path, "import os; print(os.path.exists('/mlekit/out/way'))") == "False"
 
 
 def test_an_environment_below_tmp_is_visible(isolated, tmp_path):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import PurePath
 
+from grader.printable import printable
 from grader.report.terminal import circumstances, completeness, result_sentence
 from grader.report.text import WORDS, Names, Style, clean, count, headline_first, level_word, measured, minutes
 from grader.report.text import next_checks as steps
-from grader.sandbox.process import printable
 from grader.verdict import CheckResult, Grade, Outcome
 
 MOST_ANNOTATIONS = 9  # GitHub shows ten of a kind and drops the others; the tenth says how many there are

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 
-from grader.report.text import BOLD, COLOURS, RED, WORDS, Names, Style, clean, count, level_word, minutes
+from grader.report.text import (
+    BOLD,
+    COLOURS,
+    RED,
+    WORDS,
+    Names,
+    Style,
+    clean,
+    count,
+    headline_first,
+    level_word,
+    measured,
+    minutes,
+    next_checks,
+)  # fmt: skip
 from grader.verdict import CheckResult, Grade, Level, Outcome, RowResult
 
 WORD_WIDTH = max(len(word) for word in WORDS.values()) + 4
 LEVEL_WIDTH = 9
-NEXT_STEPS = 3
 COUNTED = (Outcome.PROVIDED, Outcome.FAIL, Outcome.BLOCKED, Outcome.NOT_RUN, Outcome.GRADER_ERROR)
 
 
@@ -40,7 +53,7 @@ def level_map(grade: Grade, names: Names, style: Style) -> list[str]:
     titles = style.width - 2 * LEVEL_WIDTH - 2
     lines = [style.paint(f"{'Level the work shows':<{titles}}  {'certain':<{LEVEL_WIDTH}}{'at most'}", BOLD)]
     checked = {check.row for check in grade.checks}
-    for row in _headline_first(grade.rows, names):
+    for row in headline_first(grade.rows, names):
         title = clean(names.row(row.row))
         title = title if len(title) <= titles else title[: titles - 3] + "..."
         certain, ceiling = (level_word(level) if row.row in checked else "-" for level in (row.certain, row.ceiling))
@@ -51,10 +64,6 @@ def level_map(grade: Grade, names: Names, style: Style) -> list[str]:
     if not checked.issuperset(row.row for row in grade.rows):
         lines += style.wrap("- means that no check of this grading belongs to the row.")
     return lines
-
-
-def _headline_first(rows: Sequence[RowResult], names: Names) -> list[RowResult]:
-    return sorted(rows, key=lambda row: row.row not in names.headline)
 
 
 def stages(grade: Grade, names: Names, style: Style) -> list[str]:
@@ -74,21 +83,14 @@ def _check(check: CheckResult, style: Style) -> list[str]:
     lines = style.wrap(check.title, WORD_WIDTH, f"  {WORDS[check.outcome]}", COLOURS[check.outcome])
     if check.outcome in (Outcome.PASS, Outcome.PROVIDED):
         return lines
-    for said in (check.id, _measured(check), check.reason):
+    for said in (check.id, measured(check), check.reason):
         lines += style.wrap(said, WORD_WIDTH)
     return lines
 
 
-def _measured(check: CheckResult) -> str:
-    parts = [f"measured {check.value}" if check.value else "", f"bar {check.bar}" if check.bar else ""]
-    return "; ".join(part for part in parts if part)
-
-
 def next_steps(grade: Grade, names: Names, style: Style) -> list[str]:
     """At most three checks whose passing leads up, those of the headline rows first."""
-    by_id = {check.id: check for check in grade.checks}
-    wanted = [by_id[i] for row in _headline_first(grade.rows, names) for i in row.next if i in by_id]
-    steps = list(dict.fromkeys(wanted))[:NEXT_STEPS]
+    steps = next_checks(grade, names)
     if not steps:
         return []
     lines = [style.paint("Next", BOLD)]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from grader.printable import printable
 from grader.verdict import CheckResult, Grade, Level, Outcome, RowResult
 
 WORDS = {
@@ -73,8 +74,6 @@ class Style:
 def clean(text: str) -> str:
     """The text on one line, without what could move a cursor, recolour a terminal or reverse a line."""
     if not (text.isascii() and text.isprintable()):
-        from grader.sandbox.process import printable  # late: an unchanged check must not wait for it
-
         text = printable(text.encode("utf-8", "replace"))
     return " ".join(text.split())
 

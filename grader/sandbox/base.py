@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 MEBI = 1024 * 1024
+ROOT = "/mlekit"  # below it lies what a job is given: no folder of the machine that a job must see is called so
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder or file of the judge that the job may see under `/<name>` (on the plain rung: where it is).
+    """A folder or file of the judge that the job may see under `/mlekit/<name>` (on the plain rung: where it is).
 
     `Mount / "file"` in an argument vector becomes the path as the job sees it.
     """
@@ -39,7 +40,7 @@ class Mount:
 
     def inside(self) -> str:
         """The path as a job in a mount namespace sees it."""
-        return f"/{self.name}/{self.below}".rstrip("/")
+        return f"{ROOT}/{self.name}/{self.below}".rstrip("/")
 
     def outside(self) -> Path:
         """The path as the judge sees it."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from grader.sandbox.base import MEBI, Argument, Finished, Job, Mount, SandboxFault
+from grader.sandbox.base import MEBI, ROOT, Argument, Finished, Job, Mount, SandboxFault
 from grader.sandbox.members import Namespace
 from grader.sandbox.process import Ended, Process, Slots
 
@@ -144,8 +144,8 @@ class Bubblewrap:
             places[Path("/etc", file.name)] = ["--ro-bind", str(file), f"/etc/{file.name}"]
         for mount in job.mounts:
             if not mount.source.exists():
-                raise SandboxFault(f"{mount.source}, to be mounted as /{mount.name}, is not there")
-            target = f"/{mount.name}"
+                raise SandboxFault(f"{mount.source}, to be mounted as {mount.inside()}, is not there")
+            target = f"{ROOT}/{mount.name}"
             places[Path(target)] = ["--bind" if mount.writable else "--ro-bind", str(mount.source), target]
         for place in sorted(places, key=lambda path: len(path.parts)):
             line += places[place]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -13,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from grader.printable import printable
 from grader.sandbox.base import MEBI, Finished, Limits, SandboxFault
 from grader.sandbox.members import Family
 
@@ -23,17 +23,8 @@ LONGEST_POLL = 0.25
 ACCOUNT_SECONDS = 0.5  # proportional memory and folder sizes cost more, so they are looked at less often
 THREADS_PER_PROCESS = 32  # a job may have this many threads for every process that its limit allows
 NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP)
-_UNPRINTABLE = re.compile(
-    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\n\t\x20-\x7e\u00a0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\uffff]"
-)
 # bwrap ends with the thread that started it, so all are started by one that stays
 _starter = ThreadPoolExecutor(1, thread_name_prefix="mlekit-start")
-
-
-def printable(data: bytes) -> str:
-    """Text that cannot move a cursor, recolour a terminal or reverse a line."""
-    text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    return _UNPRINTABLE.sub("", text)
 
 
 class Process:

@@ -8,7 +8,7 @@ def look():
     for p in [*pathlib.Path("/proc").glob("[0-9]*/cmdline"), *pathlib.Path("/proc").glob("[0-9]*/environ"), *pathlib.Path("/proc").glob("[0-9]*/mountinfo")]:
         try: seen.append(p.read_bytes().decode(errors="replace"))
         except OSError: pass
-    for top in (os.environ["TMPDIR"], os.environ["HOME"], os.path.dirname(words["train"][2]), "/out", "/state"):
+    for top in (os.environ["TMPDIR"], os.environ["HOME"], os.path.dirname(words["train"][2]), "/mlekit/out", "/mlekit/state"):
         for p in pathlib.Path(top).rglob("*"):
             seen.append(str(p))
             try: seen.append(p.read_bytes().decode(errors="replace"))
