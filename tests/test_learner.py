@@ -419,13 +419,15 @@ class Watching:
 
 
 def test_watch_checks_at_a_change_one_at_a_time_and_ends_clean(mine):
+    notebook = mine.folder / NOTEBOOK
+    broken = {"cells": [{"cell_type": "code", "source": "stop", "metadata": {}, "outputs": [], "execution_count": None}]}
+    notebook.write_text(json.dumps({**broken, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
     watching = Watching(mine.folder)
     try:
         assert "FAIL" in watching.until("Waiting for changes")
         refused(mlekit("watch", cwd=mine.folder), "another `mlekit watch`")
         (mine.folder / "data" / "new.parquet").write_text("notebooks write here, and that is no change of the work")
-        notebook = mine.folder / NOTEBOOK
-        notebook.write_text(notebook.read_text().replace('"dep_delay": table', '"dep": table'))
+        notebook.write_text(notebook.read_text().replace("stop", "stop_there"))
         assert "baseline.ipynb changed" in " ".join(watching.until("Waiting for changes").split())
     finally:
         watching.end()

@@ -124,6 +124,7 @@ class Grading:
     pool: Executor
     limits: Limits = field(default_factory=Limits)
     disk: Callable[[Path, int], None] = lambda path, size_mb: path.mkdir(parents=True)
+    own: bool = False
     rows: list[CaseRows] = field(default_factory=list)
     _done: dict[Work[Any], Future[Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -141,6 +142,14 @@ class Grading:
         Work may use other work as long as that was started before it: the pool takes them in order.
         """
         return self.start(work).result()
+
+    def after(self, work: Work[Any]) -> None:
+        """Wait for work whose runs those of the caller are compared with, so that two runs cannot tell each other what they got.
+
+        Learners who check their own work (`own`) could only fool themselves, and need not wait.
+        """
+        if not self.own:
+            self.get(work)
 
     def folder(self, label: str, size_mb: int | None = None) -> Path:
         """A new empty folder of the judge; size-capped where the sandbox can (`size_mb`).

@@ -91,7 +91,7 @@ def scrambling(grading: Grading) -> Scrambled:
 @work
 def scrambled_run(grading: Grading) -> Ran:
     """Run after the first one, never beside it: two runs at once could tell each other what they were given."""
-    grading.get(first_run)
+    grading.after(first_run)
     return run_notebook(grading, grading.get(scrambling).rows, "scrambled")
 
 
@@ -146,7 +146,7 @@ def later_labels_run(grading: Grading) -> Ran:
     """The notebook on the same data, but from the first validation flight on outcomes are exchanged between flights."""
     from grader.world.build import stream
 
-    grading.get(scrambled_run)
+    grading.after(scrambled_run)
     case_, first = grading.get(case), grading.get(validation).flights["sched_dep"].min()
     changed = grading.folder("later-labels-data")
     shutil.copytree(case_.data, changed, dirs_exist_ok=True)

@@ -18,7 +18,8 @@ class Plan:
     `command_seconds` is the time limit of one command. `cache` is a folder of finished runs to go on from (None: every
     command is run). `reproduce` is the command line that repeats this grading; `provided` are stages whose work the kit
     laid down, so that their passes do not count; `notes` are sentences for the report. `case` is a folder
-    to lay down what the checks gave and got (None: nothing is kept).
+    to lay down what the checks gave and got (None: nothing is kept). `own` is set where
+    learners check their own work, which lets compared runs go side by side.
     """
 
     submission: Path
@@ -33,6 +34,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     command_seconds: float = Limits().seconds
     case: Path | None = None
+    own: bool = False
 
     def command_for(self, spec: CheckSpec) -> str:
         """The command line that repeats the stage of one check."""

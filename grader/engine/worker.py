@@ -151,7 +151,7 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
     with ThreadPoolExecutor(max_workers=32) as pool:
         grading = Grading(
             submission, sandbox, Reader(sandbox, scratch / "answers"), lru_cache(1)(lambda: world.build(plan.seed)), plan.world_name,
-            scratch, pool, Limits(seconds=plan.command_seconds), disks,
+            scratch, pool, Limits(seconds=plan.command_seconds), disks, plan.own,
         )  # fmt: skip
         wanted = {spec.stage for spec in plan.checks}
         modules = [f"grader.checks.{s.module}" for s in stages.all_stages() if s.id in wanted]
