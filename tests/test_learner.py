@@ -420,7 +420,9 @@ class Watching:
 
 def test_watch_checks_at_a_change_one_at_a_time_and_ends_clean(mine):
     notebook = mine.folder / NOTEBOOK
-    broken = {"cells": [{"cell_type": "code", "source": "stop", "metadata": {}, "outputs": [], "execution_count": None}]}
+    broken = {
+        "cells": [{"cell_type": "code", "source": "stop", "metadata": {}, "outputs": [], "execution_count": None}]
+    }
     notebook.write_text(json.dumps({**broken, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
     watching = Watching(mine.folder)
     try:

@@ -309,7 +309,7 @@ def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure,
         reason=text(check.reason),
         reproduce=tuple(text(check.reproduce).split()),
         facts=_facts(check, names),
-        open=opened,
+        open=opened or bool(figures),
         figures=figures,
     )
 
