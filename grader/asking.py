@@ -39,7 +39,7 @@ def why(check_id: str, as_json: bool) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     except OSError as problem:
-        raise cli.Refused(f"{folder} cannot be written ({problem.strerror})") from None
+        raise cli.Refused(cli.unwritable(folder, problem)) from None
     result = cli.ask(mine, spec, stored.seed if stored else None, folder)
     found = result.checks[0]
     _report(result, folder)
@@ -99,7 +99,7 @@ def _shell(path: Path) -> str:
 
 def solution(mine: Workspace, stage: Stage, diff: bool, early: bool, as_json: bool) -> int:
     """Lay the kit's solution of a stage beside the learner's work, and say what it decides and why."""
-    from grader.cli import Refused
+    from grader.cli import Refused, unwritable
 
     stored = mine.load(stage)
     complete = stored is not None and stored.complete
@@ -124,7 +124,7 @@ def solution(mine: Workspace, stage: Stage, diff: bool, early: bool, as_json: bo
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     except OSError as problem:
-        raise Refused(f"{problem.filename} cannot be written ({problem.strerror})") from None
+        raise Refused(unwritable(mine.folder / STATE, problem)) from None
     if as_json:
         print(json.dumps({"stage": stage.id, "folder": str(where), "files": [str(p) for p in files]}))
     elif diff:

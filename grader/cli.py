@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ MIN_SECRET, MAX_SECRET = 16, 65_536
 MIN_DISTINCT = 8  # different bytes in a secret: fewer are a typing error or /dev/zero
 SMALL_WORLD = 10_000_000  # a submission could try seeds up to here on what it is given
 SEED_BITS = 48
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Want = Literal["junior", "senior", "lead", "complete"]
 Isolation = Literal["auto", "bubblewrap", "plain"]
@@ -57,12 +59,23 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except Exception as problem:
-        if isinstance(problem, _refusals()):
-            from grader import fast
+        from grader import fast
 
+        if isinstance(problem, _refusals()):
             return fast.refuse(str(problem))
+        if isinstance(problem, OSError) and problem.errno in NO_ROOM:
+            return fast.refuse(unwritable(problem.filename or "a file", problem))
         raise
     return 0
+
+
+def unwritable(path: object, problem: OSError) -> str:
+    """What to say where something cannot be written, with what to do about it."""
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        todo = "free some space there; nothing of yours is lost"
+    else:
+        todo = "make it a folder you can write"
+    return f"{path} cannot be written ({problem.strerror}); {todo}"
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -483,7 +496,8 @@ def _run(
     rung, notes = _rung(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, own=cache is not None, notes=notes + drawn.notes,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, own=cache is not None,
+        notes=notes + drawn.notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),
     )  # fmt: skip
@@ -531,7 +545,7 @@ def _store(mine: Workspace, stage: Stage, stored: Stored) -> None:
         mine.store(stage, stored)
     except OSError as problem:
         where = mine.state_file(stage).parent
-        raise Refused(f"{where} cannot be written ({problem.strerror}); make it a folder you can write") from None
+        raise Refused(unwritable(where, problem)) from None
 
 
 def _same_files(mine: Workspace, stage: Stage, stored: Stored) -> bool:

@@ -136,6 +136,8 @@ def _copy(source: Path, target: Path) -> None:
     try:
         shutil.copyfile(source, partial, follow_symlinks=False)
         os.replace(partial, target)
+    except OSError as problem:
+        raise OSError(problem.errno, problem.strerror, str(target)) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -139,7 +139,7 @@ def reset(stage: StageArgument = None, as_json: JsonOption = False) -> None:
 
 def _laid(mine: Workspace, lay: Callable[[], Laid]) -> Laid:
     from grader import laying
-    from grader.cli import Refused
+    from grader.cli import Refused, unwritable
 
     try:
         laid = lay()
@@ -147,7 +147,7 @@ def _laid(mine: Workspace, lay: Callable[[], Laid]) -> Laid:
     except laying.NotPossible as problem:
         raise Refused(str(problem)) from None
     except OSError as problem:
-        raise Refused(f"{problem.filename} cannot be written ({problem.strerror})") from None
+        raise Refused(unwritable(mine.folder, problem)) from None
     return laid
 
 

@@ -437,3 +437,35 @@ def test_watch_checks_at_a_change_one_at_a_time_and_ends_clean(mine):
     assert mlekit("hint", cwd=mine.folder).returncode == 0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(mine.folder) not in left
+
+
+FULL = """
+mount -t tmpfs -o size=200k tmpfs "$1" && cp -r "$2/." "$1" && cd "$1" || exit 99
+dd if=/dev/zero of=fill bs=1k count=1000 2>/dev/null
+for line in "check" "next" "hint" "list" "goto 02" "reset" "why baseline.calibrated" "solution --early" "new other"; do
+    "$3" $line >/dev/null 2>"$1.said"; echo "$line: $? $(tail -n 1 "$1.said")"
+done
+cmp notebooks/baseline.ipynb "$2/notebooks/baseline.ipynb" && echo kept
+"""
+
+
+def test_on_a_full_disk_commands_say_so_and_nothing_is_lost(tmp_path):
+    (tmp_path / "disk").mkdir()
+    line = ["unshare", "-Urm", "sh", "-c", FULL, "sh", tmp_path / "disk", FIRST.folder / "starter", MLEKIT]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("this machine lets nobody mount a small disk")
+    answers = dict(re.findall(r"^([a-z]+).*: (\d+) ", done.stdout, re.MULTILINE))
+    assert answers == {
+        "check": "2",
+        "next": "0",
+        "hint": "0",
+        "list": "0",
+        "goto": "2",
+        "reset": "2",
+        "why": "2",
+        "solution": "2",
+        "new": "2",
+    }
+    assert "kept" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
