@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from grader import fast, progress, stages, workspace
+from grader.engine import case
 from grader.overlays import overlay
 from grader.report.text import Style, clean
 from grader.stages import Stage
@@ -20,6 +21,7 @@ from grader.workspace import STATE, Workspace
 CASES = "why"
 SOLUTIONS = "solutions"
 ROWS_SHOWN = 5
+LINES_SHOWN = 12
 LONGEST_CELL = 24
 
 
@@ -28,10 +30,9 @@ def why(check_id: str, as_json: bool) -> int:
     from grader import cli
 
     mine = workspace.find(Path.cwd())
-    spec = next((one for one in stages.all_checks() if one.id == check_id), None)
+    spec = fast.find_check(check_id)
     if spec is None:
-        known = ", ".join(one.id for one in stages.all_checks())
-        raise cli.Refused(f"there is no check {check_id!r}; the checks are {known}")
+        raise cli.Refused(fast.unknown_check(check_id))
     stage = stages.find(spec.stage)
     stored = mine.load(stage)
     folder = mine.folder / STATE / CASES / spec.id
@@ -56,7 +57,7 @@ def _report(result: Grade, folder: Path) -> None:
     from grader import cli
     from grader.report.html import html
 
-    (folder / "report.html").write_text(html(result, cli.names()), encoding="utf-8")
+    (folder / "report.html").write_text(html(result, cli.names(), one_check=True), encoding="utf-8")
 
 
 def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> None:
@@ -67,7 +68,12 @@ def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> 
         lines = table.read_text(encoding="utf-8").splitlines()
         fast.show("", f"The first rows of {below / table.name} ({len(lines) - 1} in all):")
         _show_table(lines[: ROWS_SHOWN + 1])
-    runs = sorted(folder.glob("*/run.sh"))
+    runs = sorted(folder.glob("*/run.sh"), key=lambda path: int(path.parent.name.partition("-")[0]))
+    failing = next((path.parent for path in runs if not path.read_text(encoding="utf-8").startswith(case.WELL)), None)
+    if failing is not None and found.outcome is not Outcome.PASS:
+        fast.show("", f"The end of what it printed ({below / failing.name}/output.txt):")
+        for line in (failing / "output.txt").read_text(encoding="utf-8").strip().splitlines()[-LINES_SHOWN:]:
+            print(f"  {clean(line)}")
     if runs:
         fast.show("", "What we ran, in your own world; each script runs it again, from any folder:")
         for script in runs:

@@ -42,7 +42,8 @@ IsolationOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the grade as JSON.")]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP)
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a world's data, or verify the kit's.")
 app.add_typer(data, name="data")
 app.add_typer(dev_cli.app, name="dev")
@@ -121,7 +122,7 @@ def check(
     result, watched = check_stage(mine, chosen, stored.seed if stored else _draw(), isolation)
     if as_json:
         typer.echo(result.to_json(), nl=False)
-    else:
+    elif result.finished:
         fast.show_check(result)
     _tell_faults(result, watched, None)
     raise typer.Exit(exit_code(result, "complete", FIRST_ROW))
@@ -167,6 +168,8 @@ def grade(
         for name in ("junit", "html"):
             write_atomically(out / FILES[name], document(result, name))
     _print(result, wanted, out)
+    if out is not None and not set(wanted) & {"json", "junit"}:
+        typer.echo(f"Report: {out / FILES['html']}")
     _tell_faults(result, progress, out)
     raise typer.Exit(exit_code(result, want, row))
 
@@ -529,9 +532,14 @@ def check_stage(mine: Workspace, stage: Stage, seed: int, isolation: Isolation) 
     skipped = workspace.Skipped(tuple(sorted(SKIPPED_FOLDERS)), tuple(SKIPPED_ENDINGS))
     before = mine.signature(skipped)
     key = workspace.key(stage)
-    _store(mine, stage, workspace.Stored(seed, key))
+    if mine.load(stage) is None:
+        _store(
+            mine, stage, workspace.Stored(seed, key)
+        )  # so that a check that is interrupted goes on in the same world
     drawn = Drawn(seed, str(seed), ("--world", str(seed)))
     result, progress = _run(mine.folder, stage.checks, drawn, isolation, cache=mine.runs)
+    if not result.finished:
+        return result, progress
     if mine.signature(skipped) == before:
         at = time.strftime("%Y-%m-%d %H:%M:%S")
         _store(mine, stage, workspace.Stored(seed, key, at, before, skipped, result))

@@ -33,13 +33,15 @@ class NotPossible(ValueError):
 class Laid:
     """What was done: paths below the workspace.
 
-    `aside` are files of the kit that lie beside the learner's own of the same name, which was kept.
+    `aside` are files of the kit that lie beside the learner's own of the same name, which was kept; `left` are files of the learner
+    in folders out of which files were moved away.
     """
 
     written: list[Path] = field(default_factory=list)
     replaced: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
+    left: list[Path] = field(default_factory=list)
     backup: Path | None = None
 
 
@@ -110,6 +112,12 @@ def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Pa
         for relative in gone:
             (folder / relative).unlink()
             laid.removed.append(relative)
+        laid.left = sorted(
+            path.relative_to(folder)
+            for parent in {folder / relative.parent for relative in gone} - {folder}
+            for path in parent.glob("*")
+            if path.is_file() and path.relative_to(folder) not in files
+        )
     except OSError as problem:
         kept = f"; what was there is kept in {folder / laid.backup}" if laid.backup else ""
         raise NotPossible(f"{problem.filename or folder} cannot be written ({problem.strerror}){kept}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def new(
     from grader import fast, laying, stages, workspace
     from grader.cli import Refused
 
-    chosen, target = stages.find(stage), folder.absolute()
+    chosen, target = stages.find(stage), Path(os.path.abspath(folder))
     above = workspace.above(target)
     if above is not None and not inside:
         raise Refused(
@@ -71,7 +72,8 @@ def new(
         "",
         f"  cd {_quoted(folder)}",
         f"  open {laying.BRIEFS}/{chosen.folder.name}/README.md{_begin(chosen)}",
-        "  mlekit check           run the checks of the stage (mlekit watch: at every change)",
+        "  mlekit check           run the checks of the stage",
+        "  mlekit watch           the same at every change",
         "  mlekit hint            when you are stuck, one more each time",
         "  mlekit next            what to do next, at any time",
     )
@@ -124,6 +126,9 @@ def goto(
     mine, chosen = workspace.find(Path.cwd()), stages.find(stage)
     name = f"goto-{chosen.folder.name}"
     laid = _laid(mine, lambda: laying.restore(mine, laying.checkpoint(chosen), name, laying.later_files(chosen)))
+    for one in stages.all_stages():
+        if one.id >= chosen.id:
+            mine.forget(one)
     _arrive(mine, chosen, laid, as_json)
 
 
@@ -133,7 +138,11 @@ def reset(stage: StageArgument = None, as_json: JsonOption = False) -> None:
 
     mine = workspace.find(Path.cwd())
     chosen = _chosen(mine, stage)
-    laid = _laid(mine, lambda: laying.restore(mine, laying.starter(chosen), f"reset-{chosen.folder.name}"))
+    files = laying.starter(chosen)
+    if not (mine.folder / "pyproject.toml").exists():
+        files |= {p: s for p, s in laying.checkpoint(chosen).items() if p.name == "pyproject.toml"}
+    laid = _laid(mine, lambda: laying.restore(mine, files, f"reset-{chosen.folder.name}"))
+    mine.forget(chosen)
     _tell(chosen, laid, as_json, [f"{chosen.folder.name} is as it started. Check it: mlekit check {chosen.id}"])
 
 
@@ -179,8 +188,10 @@ def _tell(stage: Stage, laid: Laid, as_json: bool, said: Sequence[str]) -> None:
         fast.show(
             f"  kept        {path} is yours; the kit's lies in {laid.aside[0].parts[0]}/starters/ to compare".rstrip()
         )
+    for path in laid.left:
+        typer.echo(f"  {'left':<10}  {path}")
     if laid.backup:
-        fast.show(f"What was there before is in {laid.backup}.")
+        fast.show(f"What was there before is in {laid.backup}; this brings it back:", f"  cp -R {laid.backup}/. .")
     fast.show(*said)
 
 
@@ -217,7 +228,7 @@ def watch(stage: StageArgument = None) -> None:
     from grader import watching, workspace
 
     mine = workspace.find(Path.cwd())
-    raise typer.Exit(watching.watch(mine, _chosen(mine, stage)))
+    raise typer.Exit(watching.watch(mine, _chosen(mine, stage) if stage else None))
 
 
 def solution(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -30,6 +31,8 @@ PROGRAMS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how what can be executed 
 MAX_FILES = MAX_FOLDERS = 5_000
 MAX_TOTAL_MB = 256
 CONTRACT_EXIT_REFUSED = 2
+TELLING = ("FAILED ", "ERROR ", "FAIL: ", "ERROR: ")
+TELLING_ERROR = re.compile(r"(E\s+)?[A-Za-z_.]*(Error|Exception|Exit)\b")
 
 
 class UnusableSubmission(Exception):
@@ -137,6 +140,13 @@ class Ran:
         """The last line it printed that is not empty, shortened."""
         lines = [line for line in self.finished.output.splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else ""
+
+    @property
+    def telling_line(self) -> str:
+        """The last line that names what failed, as test runners and tracebacks have it; else the last line."""
+        lines = [line.strip() for line in self.finished.output.splitlines()]
+        telling = [line for line in lines if line.startswith(TELLING) or TELLING_ERROR.match(line)]
+        return telling[-1][:300] if telling else self.last_line
 
     @property
     def absent(self) -> bool:

@@ -89,6 +89,10 @@ class Workspace:
     def store(self, stage: Stage, stored: Stored) -> None:
         write_atomically(self.state_file(stage), stored.to_json())
 
+    def forget(self, stage: Stage) -> None:
+        """Forget what was found of a stage, whose files are others now."""
+        self.state_file(stage).unlink(missing_ok=True)
+
     def signature(self, skipped: Skipped) -> str:
         """A hash over path, size and time of change of every file that counts; nothing is opened."""
         digest = hashlib.sha256()
@@ -117,6 +121,8 @@ def above(folder: Path) -> Workspace | None:
 
 
 def _declares(path: Path) -> bool:
+    if (path.parent / STATE / "progress.toml").is_file():
+        return True  # made by `new`: where its pyproject.toml is gone, the check says how to get it back
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -137,6 +137,13 @@ def test_a_check_says_measured_bar_what_to_do_and_how_to_see_it_again():
     assert "Why there is no verdict this machine has no container engine" in said
 
 
+def test_a_page_of_one_check_shows_only_that():
+    text = html(graded(check("baseline.alone", Outcome.FAIL, reason="we looked")), NAMES, one_check=True)
+    assert "we looked" in text
+    assert not re.search("Levels the work shows|Scorecard|not graded", text)
+    assert len(re.findall("<details", text)) == len(re.findall("<details [^>]*open", text)) == 1
+
+
 def test_charts_are_seen_without_a_click():
     text = page_of("real")
     assert (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -193,11 +194,17 @@ def trains_from_fresh_copy(grading: Grading) -> Finding:
             "model.json does not repeat the configuration that train was given",
             f"{window[0]} to {window[1]}, seed {record.seed}", f"{case_.window[0]} to {case_.window[1]}, seed {SEED}",
         )  # fmt: skip
-    bar = f"1 to {case_.labelled_in_window:,} rows"
-    if not 0 < record.rows <= case_.labelled_in_window:
+    least = math.ceil(BARS["rows"] * case_.labelled_in_window)
+    bar = f"{least:,} to {case_.labelled_in_window:,} rows"
+    if record.rows > case_.labelled_in_window:
         return failed(
             "model.json counts more training rows than the configured window has landed flights; only flights scheduled "
             "from train_start to train_end may be learned from", f"{record.rows:,} rows", bar,
+        )  # fmt: skip
+    if record.rows < least:
+        return failed(
+            "by model.json less than half of the landed flights of the configured window were learned from",
+            f"{record.rows:,} rows", bar,
         )  # fmt: skip
     return passed("train worked in a fresh copy on data it had not seen", f"{record.rows:,} rows", bar)
 
@@ -284,7 +291,14 @@ def rows_stand_alone(grading: Grading) -> Finding:
     return passed("rows get the same answer alone, in another order and in the full batch", value, bar)
 
 
-@check("package.survives_odd_rows", uses=[case, first_training, model, first_answers])
+@work
+def odd_answers(grading: Grading) -> tuple[Rows, np.ndarray]:
+    """A file in which some rows are odd, and what each row got."""
+    rows = odd_rows(grading.get(case).rows)
+    return rows, predict(grading, "predict-odd", grading.get(model), rows)
+
+
+@check("package.survives_odd_rows", uses=[case, first_training, model, first_answers, odd_answers])
 def survives_odd_rows(grading: Grading) -> Finding:
     """Categories never seen, missing values and extreme numbers get a finite probability, in the same file as usual rows.
 
@@ -293,8 +307,7 @@ def survives_odd_rows(grading: Grading) -> Finding:
     """
     import numpy as np
 
-    rows = odd_rows(grading.get(case).rows)
-    found = predict(grading, "predict-odd", grading.get(model), rows)
+    rows, found = grading.get(odd_answers)
     before = grading.get(first_answers)[ODD : len(found)]
     usual = np.abs(found[ODD:] - before)
     if usual.max() > BARS["equal"]:
@@ -404,8 +417,9 @@ def plain_tests(grading: Grading) -> Ran:
 
 @work
 def broken_tests(grading: Grading) -> Ran:
-    """The same with commands that do nothing but fail."""
-    return own_tests(grading, "tests-broken", "broken")
+    """The same with commands that do nothing but fail; not run where the tests fail on commands that work."""
+    good = grading.get(plain_tests)
+    return own_tests(grading, "tests-broken", "broken") if good.ok else good
 
 
 def faulty_tests(fault: str) -> Work[Ran]:
@@ -413,7 +427,8 @@ def faulty_tests(fault: str) -> Work[Ran]:
 
     @work
     def run(grading: Grading) -> Ran:
-        return own_tests(grading, f"tests-{fault}", fault)
+        good = grading.get(plain_tests)
+        return own_tests(grading, f"tests-{fault}", fault) if good.ok else good  # nothing to learn from the others then
 
     return run
 
@@ -449,7 +464,7 @@ def tests_accept_good(grading: Grading) -> Finding:
     if ran.absent:
         raise Owed(f"there is no test command yet; {ran.sentence()}")
     if not ran.ok:
-        raise Fault(f"we ran its tests on its own commands; {ran.sentence()}")
+        raise Fault(f"we ran its tests on its own commands; {ran.finished.sentence()}: {ran.telling_line}")
     result = predictions.read_json(
         grading.reader, SuiteResult, ran.out / "tests.json", "its tests ended well on its own commands, but "
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from grader.checks.api import CaseRows
 
 MAX_FILE_MB = 64
+WELL = "#!/bin/sh -e"  # how the script of a run begins that ended well
 GIVEN_BY_US = ("kit", "line")  # mounts that are tools of the grader
 
 
@@ -33,7 +34,9 @@ def lay_down(folder: Path, home: Path, submission: Submission, rows: tuple[CaseR
     for table in rows:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{table.name}.csv").write_text(table.table.to_csv(index=False), encoding="utf-8")
-    for number, record in enumerate(submission.records, 1):
+    begun = list(submission.labels)
+    records = sorted(submission.records, key=lambda record: begun.index(record.out))
+    for number, record in enumerate(records, 1):
         here = folder / f"{number}-{_plain(record.label)}"
         here.mkdir(parents=True)
         (here / "output.txt").write_text(record.finished.output, encoding="utf-8")
@@ -74,7 +77,7 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
         return str(outside)
 
     lines = [
-        "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
+        WELL if record.finished.ok else "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
         *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in ("PATH", "HOME", "TMPDIR")),
         "exec " + shlex.join(spelled(part) for part in record.job.argv),
     ]  # fmt: skip
