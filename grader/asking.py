@@ -13,6 +13,7 @@ from pathlib import Path
 from grader import fast, progress, stages, workspace
 from grader.engine import case
 from grader.overlays import overlay
+from grader.reading import small_file
 from grader.report.text import Style, clean
 from grader.stages import Stage
 from grader.verdict import CheckResult, CheckSpec, Grade, Outcome
@@ -29,13 +30,13 @@ def why(check_id: str, as_json: bool) -> int:
     """Run one check again on the learner's own world and lay down its case; returns the exit code of a check."""
     from grader import cli
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     spec = fast.find_check(check_id)
     if spec is None:
         raise cli.Refused(fast.unknown_check(check_id))
     stage = stages.find(spec.stage)
     stored = mine.load(stage)
-    folder = mine.folder / STATE / CASES / spec.id
+    folder = mine.own(Path(STATE, CASES, spec.id))
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -124,7 +125,7 @@ def solution(mine: Workspace, stage: Stage, diff: bool, early: bool, as_json: bo
             progress.save(
                 mine, replace(state, solutions={**state.solutions, stage.id: time.strftime("%Y-%m-%d %H:%M")})
             )
-        shutil.rmtree(mine.folder / where, ignore_errors=True)
+        shutil.rmtree(mine.own(where), ignore_errors=True)
         for relative, source in files.items():
             target = mine.folder / where / relative
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +167,8 @@ def _diff(folder: Path, files: dict[Path, Path]) -> None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, IsADirectoryError):
+        text = small_file(path).decode("utf-8", "replace")
+    except OSError:
         return []
     if path.suffix == ".ipynb":
         try:

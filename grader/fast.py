@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from grader import hints, progress, stages, workspace
 from grader.report.terminal import check_report, completeness
@@ -31,7 +30,7 @@ def answer(argv: Sequence[str]) -> int | None:
             return hint(argv[1] if len(argv) > 1 else None, False, False)
         case ["next"]:
             try:
-                return next_step(workspace.find(Path.cwd()), False)
+                return next_step(workspace.here(), False)
             except workspace.NoWorkspace as problem:
                 return refuse(str(problem))
         case ["check", *rest] if len(words := [word for word in rest if word != "--json"]) <= 1:
@@ -43,8 +42,8 @@ def answer(argv: Sequence[str]) -> int | None:
 def list_stages() -> int:
     """Print the stages: number, hours, title and what to do; in a workspace also where each stands."""
     try:
-        mine = workspace.find(Path.cwd())
-    except (workspace.NoWorkspace, OSError):
+        mine = workspace.here()
+    except workspace.NoWorkspace:
         mine = None
     style = Style.of(sys.stdout)
     here = progress.current(mine) if mine else None
@@ -63,7 +62,7 @@ def list_stages() -> int:
 def check_unchanged(name: str | None, as_json: bool) -> int | None:
     """Repeat the stored verdict if nothing has changed since; None where the check has to be run."""
     try:
-        mine = workspace.find(Path.cwd())
+        mine = workspace.here()
         stage = stages.find(name) if name else progress.current(mine)
     except (workspace.NoWorkspace, stages.UnknownStage) as problem:
         return refuse(str(problem))
@@ -80,7 +79,7 @@ def check_unchanged(name: str | None, as_json: bool) -> int | None:
 def repeat(stored: workspace.Stored, as_json: bool) -> int:
     """Print a stored verdict and since when it stands; returns the exit code of the check."""
     assert stored.grade is not None
-    since = f"unchanged since {stored.at}; --fresh draws new data"
+    since = f"unchanged since {clean(stored.at)}; --fresh draws new data"
     if as_json:
         print(stored.grade.to_json(), end="")
         print(since, file=sys.stderr)
@@ -140,7 +139,9 @@ def next_step(mine: workspace.Workspace, as_json: bool) -> int | None:
         return all_complete()
     stored = mine.load(stage)
     if stored is not None and stored.complete and not workspace.unchanged(mine, stage, stored):
-        show(f"{stage.folder.name} was complete at {stored.at}; files have changed since. Check again: mlekit check")
+        show(
+            f"{stage.folder.name} was complete at {clean(stored.at)}; files have changed since. Check again: mlekit check"
+        )
         return 0
     if stored is not None and stored.complete:
         return None if as_json or stage != stages.all_stages()[-1] else _at_the_end(mine, stage)
@@ -184,7 +185,7 @@ def first_to_mend(grade: Grade) -> CheckResult | None:
 def hint(name: str | None, again: bool, as_json: bool) -> int:
     """Print one more hint of a stage, or the hint for a check; returns the exit code."""
     try:
-        mine = workspace.find(Path.cwd())
+        mine = workspace.here()
     except workspace.NoWorkspace as problem:
         return refuse(str(problem))
     check = find_check(name) if name else None

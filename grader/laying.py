@@ -89,7 +89,8 @@ def restore(mine: Workspace, files: Mapping[Path, Path], name: str, remove: Iter
 
 def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Path | None, aside: Path | None) -> Laid:
     laid = Laid()
-    for relative in (*files, *remove):
+    beside = [folder_ / "x" for folder_ in (backup, aside) if folder_ is not None]
+    for relative in (*files, *remove, *beside):
         _possible(folder, relative)
     old = [p for p in files if os.path.lexists(folder / p) and not _same(folder / p, files[p])]
     gone = [p for p in sorted(remove) if os.path.lexists(folder / p)]
@@ -124,6 +125,11 @@ def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Pa
     return laid
 
 
+def add_briefs(mine: Workspace) -> Laid:
+    """Lay down briefs that are not there yet; one that was changed stays, and the kit's goes to `.mlekit/starters/`."""
+    return _lay(mine.folder, _briefs(), set(), None, aside=Path(STATE, "starters"))
+
+
 def _possible(folder: Path, relative: Path) -> None:
     """Find out before anything is changed whether a path can be written below the workspace."""
     for parent in list(relative.parents)[:-1]:
@@ -150,13 +156,12 @@ def _copy(source: Path, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def briefs(target: Path) -> None:
-    """Lay down the texts a learner reads: briefs, the map and the contract, with their links to each other intact."""
+def _briefs() -> dict[Path, Path]:
+    """The texts a learner reads, by path below the workspace: briefs, the map and the contract, their links intact."""
     exercises = home.exercises()
-    for source in (exercises / "README.md", exercises / "CONTRACT.md", *sorted((exercises / "schemas").glob("*.json"))):
-        _copy(source, target / BRIEFS / source.relative_to(exercises))
-    for stage in all_stages():
-        _copy(stage.folder / "README.md", target / BRIEFS / stage.folder.name / "README.md")
+    found = [exercises / "README.md", exercises / "CONTRACT.md", *sorted((exercises / "schemas").glob("*.json"))]
+    found += [stage.folder / "README.md" for stage in all_stages()]
+    return {Path(BRIEFS, source.relative_to(exercises)): source for source in found}
 
 
 def data(target: Path) -> None:
@@ -187,7 +192,8 @@ def make(target: Path, stage: Stage, workflow: str) -> None:
         (partial / ".gitignore").write_text(IGNORED, encoding="utf-8")
         (partial / ".github" / "workflows").mkdir(parents=True)
         (partial / ".github" / "workflows" / "mlekit.yml").write_text(workflow, encoding="utf-8")
-        briefs(partial)
+        for relative, source in _briefs().items():
+            _copy(source, partial / relative)
         data(partial)
         progress.save(Workspace(partial), progress.Progress(stage=stage.id))
         if target.is_dir():

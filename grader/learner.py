@@ -55,7 +55,7 @@ def new(
     from grader import fast, laying, stages, workspace
     from grader.cli import Refused
 
-    chosen, target = stages.find(stage), Path(os.path.abspath(folder))
+    chosen, target = stages.find(stage), _cwd() / os.path.normpath(folder)
     above = workspace.above(target)
     if above is not None and not inside:
         raise Refused(
@@ -104,7 +104,7 @@ def next_step(as_json: JsonOption = False) -> None:
     """Say what to do next; when the stage is complete, lay down what the next one starts from."""
     from grader import fast, laying, progress, stages, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     answered = fast.next_step(mine, as_json)
     if answered is not None:
         raise typer.Exit(answered)
@@ -123,7 +123,7 @@ def goto(
     """Start a stage from the kit's work for all before it; your own files are kept in a backup."""
     from grader import laying, stages, workspace
 
-    mine, chosen = workspace.find(Path.cwd()), stages.find(stage)
+    mine, chosen = workspace.here(), stages.find(stage)
     name = f"goto-{chosen.folder.name}"
     laid = _laid(mine, lambda: laying.restore(mine, laying.checkpoint(chosen), name, laying.later_files(chosen)))
     for one in stages.all_stages():
@@ -136,7 +136,7 @@ def reset(stage: StageArgument = None, as_json: JsonOption = False) -> None:
     """Lay down what the stage started with; your own files are kept in a backup."""
     from grader import laying, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     chosen = _chosen(mine, stage)
     files = laying.starter(chosen)
     if not (mine.folder / "pyproject.toml").exists():
@@ -152,7 +152,7 @@ def _laid(mine: Workspace, lay: Callable[[], Laid]) -> Laid:
 
     try:
         laid = lay()
-        laying.briefs(mine.folder)
+        laying.add_briefs(mine)
     except laying.NotPossible as problem:
         raise Refused(str(problem)) from None
     except OSError as problem:
@@ -227,7 +227,7 @@ def watch(stage: StageArgument = None) -> None:
     """Check the stage again at every change of your files, until Ctrl-C."""
     from grader import watching, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     raise typer.Exit(watching.watch(mine, _chosen(mine, stage) if stage else None))
 
 
@@ -242,7 +242,7 @@ def solution(
     """Show how the kit solved a stage you have completed, explained and beside your own work."""
     from grader import asking, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     raise typer.Exit(asking.solution(mine, _chosen(mine, stage), diff, early, as_json))
 
 
@@ -250,7 +250,16 @@ def doctor(as_json: JsonOption = False) -> None:
     """Look at Python, packages, isolation, ports and disk, and say how to mend what is wrong."""
     from grader import doctor as look
 
-    raise typer.Exit(look.report(look.examine(Path.cwd()), as_json, sys.stdout))
+    raise typer.Exit(look.report(look.examine(_cwd()), as_json, sys.stdout))
+
+
+def _cwd() -> Path:
+    from grader.workspace import NoWorkspace
+
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise NoWorkspace("the folder you are in is not there any more; change into one that is") from None
 
 
 def _chosen(mine: Workspace, name: str | None) -> Stage:
