@@ -125,6 +125,12 @@ def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Pa
     return laid
 
 
+def check_briefs(mine: Workspace) -> None:
+    """Find out before anything is changed whether the briefs can be laid down. Raises NotPossible."""
+    for relative in _briefs():
+        _possible(mine.folder, relative)
+
+
 def add_briefs(mine: Workspace) -> Laid:
     """Lay down briefs that are not there yet; one that was changed stays, and the kit's goes to `.mlekit/starters/`."""
     return _lay(mine.folder, _briefs(), set(), None, aside=Path(STATE, "starters"))

@@ -151,6 +151,7 @@ def _laid(mine: Workspace, lay: Callable[[], Laid]) -> Laid:
     from grader.cli import Refused, unwritable
 
     try:
+        laying.check_briefs(mine)
         laid = lay()
         laying.add_briefs(mine)
     except laying.NotPossible as problem:
