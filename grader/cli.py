@@ -143,7 +143,11 @@ def grade(
     ] = None,
     as_json: JsonOption = False,
     format: Annotated[
-        str, typer.Option(metavar="LIST", help=f"What to give: {', '.join(FORMATS)}; several with commas and --out.")
+        str,
+        typer.Option(
+            metavar="LIST",
+            help=f"What to give: {', '.join(FORMATS)}; several with commas. --out always holds the files of all.",
+        ),
     ] = "text",
     want: Annotated[
         Want | None, typer.Option(help="Exit 1 unless this level, or completion of the stages, is reached.")
@@ -215,7 +219,7 @@ def verify(
     from grader.verdict import UnreadableGrade, read_grade
 
     try:
-        read = read_grade(grade)
+        read = read_grade(grade / FILES["json"] if grade.is_dir() else grade)
     except UnreadableGrade as problem:
         raise Refused(str(problem)) from None
     problems = list(recompute(read))
@@ -230,6 +234,9 @@ def verify(
     where = clean(str(grade))
     if not problems:
         typer.echo(f"{where} is consistent: its levels and stages follow from its {count(len(read.checks), 'check')}.")
+        if read.provisional:
+            typer.echo("It is provisional: some checks came to no verdict.")
+        typer.echo("Whether the checks went as it says, only a new grading shows.")
     else:
         typer.echo(f"{where} is not consistent: {count(len(problems), 'difference')}.")
     raise typer.Exit(1 if problems else 0)
@@ -632,7 +639,7 @@ def _tell_faults(result: Grade, progress: Progress, out: Path | None) -> None:
     """Say on stderr that the grading was interrupted, or that the kit failed and where the details are."""
     import tempfile
 
-    if not result.finished:
+    if not result.finished and "MLEKIT_WATCH" not in os.environ:
         where = f"; the grade so far is in {out / 'grade.json'}" if out else ""
         typer.echo(f"mlekit: the grading was interrupted{where}", err=True)
     if progress.faults:

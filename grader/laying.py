@@ -43,6 +43,7 @@ class Laid:
     aside: list[Path] = field(default_factory=list)
     left: list[Path] = field(default_factory=list)
     backup: Path | None = None
+    beside: Path | None = None  # the folder in which those aside lie
 
 
 def starter(stage: Stage) -> dict[Path, Path]:
@@ -88,7 +89,7 @@ def restore(mine: Workspace, files: Mapping[Path, Path], name: str, remove: Iter
 
 
 def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Path | None, aside: Path | None) -> Laid:
-    laid = Laid()
+    laid = Laid(beside=aside)
     beside = [folder_ / "x" for folder_ in (backup, aside) if folder_ is not None]
     for relative in (*files, *remove, *beside):
         _possible(folder, relative)
@@ -96,8 +97,8 @@ def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Pa
     gone = [p for p in sorted(remove) if os.path.lexists(folder / p)]
     try:
         if backup is not None and (old or gone):
-            for relative in (*old, *gone):
-                _copy(folder / relative, folder / backup / relative)
+            for relative in (*old, *gone, *_state(folder)):
+                _copy(folder / relative, folder / backup / relative, with_times=True)
             laid.backup = backup
         for relative, source in files.items():
             if relative not in old:
@@ -145,16 +146,22 @@ def _possible(folder: Path, relative: Path) -> None:
         raise NotPossible(f"{folder / relative} is a folder where a file has to be; move it away first")
 
 
+def _state(folder: Path) -> list[Path]:
+    """What is known of the learner's progress, to be brought back together with the files."""
+    found = [*(folder / STATE).glob("check-*.json"), folder / STATE / "progress.toml"]
+    return [path.relative_to(folder) for path in found if path.is_file() and not path.is_symlink()]
+
+
 def _same(mine: Path, kits: Path) -> bool:
     return mine.is_file() and not mine.is_symlink() and mine.read_bytes() == kits.read_bytes()
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, with_times: bool = False) -> None:
     """Copy a file so that nobody meets half of it; a link is copied as a link."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        shutil.copyfile(source, partial, follow_symlinks=False)
+        (shutil.copy2 if with_times else shutil.copyfile)(source, partial, follow_symlinks=False)
         os.replace(partial, target)
     except OSError as problem:
         raise OSError(problem.errno, problem.strerror, str(target)) from None

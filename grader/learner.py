@@ -143,7 +143,7 @@ def reset(stage: StageArgument = None, as_json: JsonOption = False) -> None:
         files |= {p: s for p, s in laying.checkpoint(chosen).items() if p.name == "pyproject.toml"}
     laid = _laid(mine, lambda: laying.restore(mine, files, f"reset-{chosen.folder.name}"))
     mine.forget(chosen)
-    _tell(chosen, laid, as_json, [f"{chosen.folder.name} is as it started. Check it: mlekit check {chosen.id}"])
+    _tell(mine, chosen, laid, as_json, [f"{chosen.folder.name} is as it started. Check it: mlekit check {chosen.id}"])
 
 
 def _laid(mine: Workspace, lay: Callable[[], Laid]) -> Laid:
@@ -172,10 +172,10 @@ def _arrive(mine: Workspace, stage: Stage, laid: Laid, as_json: bool) -> None:
         f"You are at {stage.folder.name}: {stage.title} (about {stage.hours:g} h).",
         f"Read {laying.BRIEFS}/{stage.folder.name}/README.md{_begin(stage)}; check it: mlekit check",
     ]
-    _tell(stage, laid, as_json, said)
+    _tell(mine, stage, laid, as_json, said)
 
 
-def _tell(stage: Stage, laid: Laid, as_json: bool, said: Sequence[str]) -> None:
+def _tell(mine: Workspace, stage: Stage, laid: Laid, as_json: bool, said: Sequence[str]) -> None:
     from grader import fast
 
     if as_json:
@@ -186,13 +186,15 @@ def _tell(stage: Stage, laid: Laid, as_json: bool, said: Sequence[str]) -> None:
         for path in paths:
             typer.echo(f"  {verb:<10}  {path}")
     for path in laid.aside:
-        fast.show(
-            f"  kept        {path} is yours; the kit's lies in {laid.aside[0].parts[0]}/starters/ to compare".rstrip()
-        )
+        typer.echo(f"  {'kept':<10}  {path}, yours; the kit's is {laid.beside}/{path}")
     for path in laid.left:
         typer.echo(f"  {'left':<10}  {path}")
     if laid.backup:
-        fast.show(f"What was there before is in {laid.backup}; this brings it back:", f"  cp -R {laid.backup}/. .")
+        folder = mine.folder
+        fast.show(
+            f"What was there before is in {laid.backup}. This brings it back, with what had been found of it:",
+            f"  cp -Rp {_quoted(folder / laid.backup)}/. {_quoted(folder)}",
+        )
     fast.show(*said)
 
 

@@ -102,7 +102,9 @@ def _name(mine: Workspace, stage: Stage | None) -> str:
 def _check(mine: Workspace, stage: Stage | None) -> subprocess.Popen[bytes]:
     """A check in a process of its own, which Ctrl-C in the terminal does not reach before us."""
     line = [sys.executable, "-m", "grader", "check", *([stage.id] if stage else [])]
-    return subprocess.Popen(line, cwd=mine.folder, stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        line, cwd=mine.folder, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "MLEKIT_WATCH": "1"}
+    )
 
 
 def _end(running: subprocess.Popen[bytes]) -> None:

@@ -54,7 +54,7 @@ SUMMARY = """\
 | pass | does what baseline.runs says | 8,000 probabilities | one per row |  |
 | FAIL | does what baseline.honest says | AUC 0.93 | below 0.85 | this is too good to be true (baseline.honest) |
 
-World 11; 12.5 s, 9.8 s of them in the submission's own processes; isolation: bubblewrap.
+World 11; 12.5 s, in which the submission's processes ran 9.8 s in all; isolation: bubblewrap.
 
 A level speaks of the work in this submission, not of a person.
 """

@@ -292,7 +292,7 @@ def split_by_time(grading: Grading) -> Finding:
             "model may have learned from them",
             f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}", chart,
         ).showing("days", days)  # fmt: skip
-    if problem := _report_problem(mine):
+    if problem := _report_problem(mine, _days(grading.get(case).flights)):
         return failed(*problem, chart)
     again = grading.get(later_labels_run)
     if not again.ok:
@@ -325,23 +325,28 @@ def _validated_by_day(grading: Grading, mine: Validation) -> pd.DataFrame:
     return counts[counts["day"].between(*mine.days)]
 
 
+def _days(table: pd.DataFrame) -> tuple[str, str]:
+    """The first and the last day of a table, by the airport's calendar."""
+    day = table["sched_dep_local"].str.slice(0, 10)
+    return str(day.min()), str(day.max())
+
+
 def _split_on_the_calendar(grading: Grading, mine: Validation) -> Chart:
     """Which days there were, which the report says were learned from, which were validated on, which came later."""
     case_, report = grading.get(case), mine.report
-    given, scored = (table["sched_dep_local"].str.slice(0, 10) for table in (case_.flights, case_.rows.table))
     return charts.calendar(
         "The split on the calendar",
         {
-            "flights given": (str(given.min()), str(given.max())),
+            "flights given": _days(case_.flights),
             "learned from": (report.train_start, report.train_end),
             "validated on": mine.days,
-            "scored later": (str(scored.min()), str(scored.max())),
+            "scored later": _days(case_.rows.table),
         },
     )
 
 
-def _report_problem(mine: Validation) -> tuple[str, str, str] | None:
-    """What report.json says otherwise than validation.parquet does: sentence, reported, recomputed."""
+def _report_problem(mine: Validation, given: tuple[str, str]) -> tuple[str, str, str] | None:
+    """What report.json says otherwise than validation.parquet, or the days that were `given`: sentence, reported, recomputed."""
     report, (first, last) = mine.report, mine.days
     numbers = {
         "auc": (report.auc, statistics.auc(mine.late, mine.probability)),
@@ -354,6 +359,9 @@ def _report_problem(mine: Validation) -> tuple[str, str, str] | None:
     if (report.valid_start, report.valid_end) != (first, last):
         sentence = "report.json names other validation days than validation.parquet holds"
         return sentence, f"{report.valid_start} to {report.valid_end}", f"{first} to {last}"
+    if not given[0] <= report.train_start <= report.train_end <= given[1]:
+        sentence = "report.json names training days that the data does not have"
+        return sentence, f"{report.train_start} to {report.train_end}", f"{given[0]} to {given[1]}"
     if report.train_end > report.valid_start:
         sentence = "by report.json the model learned from days after the validation began"
         return sentence, f"train_end {report.train_end}", f"at most {report.valid_start}"

@@ -43,7 +43,7 @@ NOTEBOOK = Command(
         "also opens in Jupyter: `os.environ.get(\"MLEKIT_DATA\", \"data\")`.",
         "Here, and only here, the rows to score also carry the after-departure columns, as a careless dump has them. "
         "At the time of the decision they are not known.",
-        "The validation rows are later than all rows learned from, and reach to the end of the data: the model will be "
+        "The validation rows are one stretch of the calendar after all rows that the scored model learned from: the model will be "
         "used on days that come after those it knows.",
         "Two runs on the same rows give the same predictions: fix every seed.",
     ),

@@ -253,7 +253,8 @@ In the tables below, *known* names the column that says when the value may be us
 ### Rows to score
 
 One Parquet file: `row_id` ({tables.ROW_ID.meaning[0].lower()}{tables.ROW_ID.meaning[1:-1]}) and the schedule columns of `flights`, from
-`carrier` to `distance_miles`, in an order that means nothing. Never a label. In stage 01 only, the after-departure columns too.
+`carrier` to `distance_miles`, in an order that means nothing. Never a label, except in stage 01, where the after-departure columns
+came along by mistake.
 
 ### Predictions
 

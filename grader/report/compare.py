@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from grader.report.text import BOLD, GREEN, RED, WORDS, Names, Style, count, level_word
-from grader.verdict import LEVELS, CheckResult, Grade, Level, Outcome
+from grader.verdict import LEVELS, OPEN, CheckResult, Grade, Level, Outcome
 
 GOOD = (Outcome.PASS, Outcome.PROVIDED)
 
@@ -24,7 +24,14 @@ class Moved:
 
 def differences(first: Grade, second: Grade) -> list[Moved]:
     """What the second grading says otherwise than the first, levels first, then stages, then checks in their order."""
-    return [*_levels(first, second), *_stages(first, second), *_checks(first, second)]
+    levels = _levels(first, second) if comparable(first, second) else []
+    return [*levels, *_stages(first, second), *_checks(first, second)]
+
+
+def comparable(first: Grade, second: Grade) -> bool:
+    """Whether both gradings came to an end and ran the same checks, so that their levels can be set side by side."""
+    same = {check.id for check in first.checks} == {check.id for check in second.checks}
+    return same and first.finished and second.finished
 
 
 def _levels(first: Grade, second: Grade) -> Iterator[Moved]:
@@ -55,7 +62,8 @@ def _checks(first: Grade, second: Grade) -> Iterator[Moved]:
         old, new = before.get(name), after.get(name)
         if _said(old) != _said(new):
             better = None
-            if old and new and (old.outcome in GOOD) != (new.outcome in GOOD):
+            judged = old and new and not {old.outcome, new.outcome} & OPEN
+            if old and new and judged and (old.outcome in GOOD) != (new.outcome in GOOD):
                 better = new.outcome in GOOD
             yield Moved("check", name, _said(old), _said(new), better)
 
@@ -73,6 +81,8 @@ def report(first: Grade, second: Grade, names: Names, style: Style) -> str:
         chosen = [one for one in moved if one.kind == kind]
         if chosen:
             lines += [style.paint(title, BOLD), *(line for one in chosen for line in _lines(one, names, style)), ""]
+    if not comparable(first, second):
+        lines += style.wrap("One did not finish, or they ran other checks: levels are not compared.")
     if first.submission.hash == second.submission.hash:
         lines += style.wrap("Both gradings are of the same files: what moved comes from the world or the machine.")
     if first.world != second.world:

@@ -341,7 +341,7 @@ def _question(cell: Cell) -> Question:
 
 def method(grade: Grade) -> Sequence[tuple[str, str]]:
     """Where and how it was measured."""
-    own = f"{grade.submission_seconds:.1f} s of them in the submission's own processes"
+    own = f"the submission's processes ran {grade.submission_seconds:.1f} s in all"
     isolation = "plain: NOT ISOLATED" if grade.isolation == "plain" else text(grade.isolation)
     return (
         ("Kit", f"mlekit {text(grade.kit)}, contract {grade.contract}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 from grader.report.text import (
@@ -28,7 +29,11 @@ COUNTED = (Outcome.PROVIDED, Outcome.FAIL, Outcome.BLOCKED, Outcome.NOT_RUN, Out
 
 
 def grade_report(grade: Grade, names: Names, style: Style) -> str:
-    """The whole report of a grading."""
+    """The whole report of a grading; of one that did not finish only what came to a verdict."""
+    if not grade.finished:
+        done = tuple(check for check in grade.checks if check.outcome is not Outcome.NOT_RUN)
+        parts = [stages(replace(grade, checks=done), names, style), style.wrap(result_sentence(grade, names))]
+        return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
     parts = [
         level_map(grade, names, style),
         stages(grade, names, style),
@@ -104,8 +109,8 @@ def next_steps(grade: Grade, names: Names, style: Style) -> list[str]:
 def circumstances(grade: Grade, style: Style) -> list[str]:
     """Where and how it was measured; no isolation is said loudly."""
     lines = style.wrap(
-        f"World {grade.world}; {grade.seconds:.1f} s, {grade.submission_seconds:.1f} s of them in the submission's own "
-        f"processes; isolation: {grade.isolation}."
+        f"World {grade.world}; {grade.seconds:.1f} s, in which the submission's processes ran {grade.submission_seconds:.1f} s in "
+        f"all; isolation: {grade.isolation}."
     )
     if grade.isolation == "plain":
         warning = "NOT ISOLATED: the submission ran as ordinary processes of yours. Grade only code you trust this way."

@@ -101,7 +101,15 @@ def next_checks(grade: Grade, names: Names) -> list[CheckResult]:
     """At most three checks whose passing leads up, those of the headline rows first."""
     by_id = {check.id: check for check in grade.checks}
     wanted = [by_id[i] for row in headline_first(grade.rows, names) for i in row.next if i in by_id]
-    return list(dict.fromkeys(wanted))[:NEXT_STEPS]
+    first = [step for check in wanted for step in _what_blocks(check, grade)]
+    return list(dict.fromkeys(first))[:NEXT_STEPS]
+
+
+def _what_blocks(check: CheckResult, grade: Grade) -> list[CheckResult]:
+    """The checks to mend before a blocked one: those of its stage that fail; the check itself where there are none."""
+    if check.outcome is not Outcome.BLOCKED:
+        return [check]
+    return [one for one in grade.checks if one.stage == check.stage and one.outcome is Outcome.FAIL] or [check]
 
 
 def measured(check: CheckResult) -> str:
