@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,17 +155,47 @@ def validation(grading: Grading) -> Validation:
 @work
 def later_labels_run(grading: Grading) -> Ran:
     """The notebook on the same data, but from the first validation flight on outcomes are exchanged between flights."""
+    grading.after(scrambled_run)
+    first = grading.get(validation).flights["sched_dep"].min()
+    changed = with_exchanged_outcomes(grading, "later-labels", lambda flights: flights["sched_dep"] >= first)
+    return run_notebook(grading, grading.get(case).rows, "later-labels", changed)
+
+
+def with_exchanged_outcomes(grading: Grading, label: str, which: Callable[[pd.DataFrame], pd.Series]) -> Path:
+    """The DATA folder with outcomes exchanged among `which` of its flights."""
     from grader.world.build import stream
 
-    grading.after(scrambled_run)
-    case_, first = grading.get(case), grading.get(validation).flights["sched_dep"].min()
-    changed = grading.folder("later-labels-data")
-    shutil.copytree(case_.data, changed, dirs_exist_ok=True)
+    changed = grading.folder(f"{label}-data")
+    shutil.copytree(grading.get(case).data, changed, dirs_exist_ok=True)
     for path in sorted((changed / "flights").glob("*.parquet")):
-        exchange_outcomes(
-            path, lambda flights: flights["sched_dep"] >= first, stream(grading.world().seed or 0, path.name)
-        )
-    return run_notebook(grading, case_.rows, "later-labels", changed)
+        exchange_outcomes(path, which, stream(grading.world().seed or 0, f"{label} {path.name}"))
+    return changed
+
+
+@work
+def learns_from_outcomes(grading: Grading) -> bool:
+    """Whether predictions depend on the outcomes in the data that the notebook was given.
+
+    The run with exchanged validation outcomes tells it of a model that is fitted again on all days; of any other a run does in
+    which all outcomes are exchanged.
+    """
+    import numpy as np
+
+    before = grading.get(first_answers)
+
+    def moved(ran: Ran) -> bool:
+        return not ran.ok or bool((np.abs(answers(grading, ran) - before) > EQUAL).any())
+
+    try:
+        if moved(grading.get(later_labels_run)):
+            return True
+    except (Fault, Owed):
+        pass  # of its own validation nothing can be said
+    changed = with_exchanged_outcomes(grading, "exchanged", lambda flights: flights["flight_id"].notna())
+    try:
+        return moved(run_notebook(grading, grading.get(case).rows, "exchanged", changed))
+    except Fault:
+        return True  # another outcome is an answer, too
 
 
 def answers(grading: Grading, ran: Ran) -> np.ndarray:
@@ -223,12 +254,15 @@ def _exchanged(grading: Grading) -> pd.DataFrame:
     return given[["row_id"]].assign(**columns)
 
 
-@check("baseline.beats_simple_rules", uses=[case, first_run, first_answers])
+@check(
+    "baseline.beats_simple_rules",
+    uses=[case, first_run, first_answers, validation, scrambled_run, later_labels_run, learns_from_outcomes],
+)
 def beats_simple_rules(grading: Grading) -> Finding:
     """On later months the model keeps up with a plain logistic regression, and is not too good to be true.
 
     Catches: one probability for all; a lookup of the airline's rate; a model fitted to shuffled labels; a leak (AUC .85
-    and more cannot be reached two hours ahead). Accepts: a logistic regression, a smoothed table of airline by hour.
+    and more cannot be reached two hours ahead); a model that was brought along, or looks flights up in public data. Accepts: a logistic regression, a smoothed table of airline by hour.
     """
     found, case_ = grading.get(first_answers), grading.get(case)
     late, simple = case_.rows.late, yardstick.honest_model(case_.flights, case_.rows)
@@ -246,6 +280,11 @@ def beats_simple_rules(grading: Grading) -> Finding:
     if ahead < -slack:
         said = "on later months the model is clearly worse than a plain logistic regression on the schedule"
         return failed(said, value, bar, chart).showing("by_hour", _by_hour(case_.rows, found, simple))
+    if not grading.get(learns_from_outcomes):
+        return failed(
+            "we exchanged the outcomes of the flights to learn from, and every prediction stayed the same; a model has to be learned "
+            "from the data it is given", "no prediction moved", "some move", chart,
+        )  # fmt: skip
     said = "on later months the model keeps up with a plain logistic regression on the schedule"
     return passed(said, value, bar, chart)
 

@@ -210,11 +210,27 @@ def trains_from_fresh_copy(grading: Grading) -> Finding:
     return passed("train worked in a fresh copy on data it had not seen", f"{record.rows:,} rows", bar)
 
 
-@check("package.as_good_as_honest", uses=[case, first_training, model, first_answers])
+@work
+def learns_from_outcomes(grading: Grading) -> bool:
+    """Whether predictions depend on the outcomes in the data that `train` was given: trained again on exchanged ones."""
+    import numpy as np
+
+    case_, before = grading.get(case), grading.get(first_answers)
+    exchanged = altered(grading, case_, lambda flights: flights["flight_id"].notna())
+    ran = train(grading, "train-exchanged", exchanged, case_.given)
+    try:
+        return not ran.ok or bool(
+            (np.abs(predict(grading, "predict-exchanged", ran, case_.rows) - before) > BARS["equal"]).any()
+        )
+    except Fault:
+        return True  # another outcome is an answer, too
+
+
+@check("package.as_good_as_honest", uses=[case, first_training, model, first_answers, learns_from_outcomes])
 def as_good_as_honest(grading: Grading) -> Finding:
     """On later months the model orders flights about as well as a plain logistic regression on the schedule.
 
-    Catches: labels shuffled or turned round; a model of one feature; a model of a few hundred rows.
+    Catches: labels shuffled or turned round; a model of one feature; a model of a few hundred rows; one that was brought along.
     Accepts: gradient boosting, naive Bayes, a table of rates, a hand-written regression.
     """
     case_, found = grading.get(case), grading.get(first_answers)
@@ -226,6 +242,11 @@ def as_good_as_honest(grading: Grading) -> Finding:
     chart = charts.roc("ROC curve on later months", late, {"yours": found, "plain logistic regression": honest})
     if ahead < -slack:
         return failed("on later months the model is clearly worse than a plain logistic regression", value, bar, chart)
+    if not grading.get(learns_from_outcomes):
+        return failed(
+            "we exchanged the outcomes of the flights to learn from and trained again, and every prediction stayed the same; a model "
+            "has to be learned from the data it is given", "no prediction moved", "some move", chart,
+        )  # fmt: skip
     return passed("on later months the model keeps up with a plain logistic regression", value, bar, chart)
 
 
