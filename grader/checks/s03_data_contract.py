@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,14 @@ from grader import home, stages
 from grader.checks import charts, statistics
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.contract.outputs import FeedReport, OutputProblem, parse_output
-from grader.contract.rules import BY_NAME, Status
+from grader.contract.rules import BY_NAME
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Read, Table, Unreadable
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
 from grader.world import feeds, write_data
-from grader.world.feeds import PERSONAL, SPOILED, UNUSUAL, Feed
+from grader.world.delivery import Feed
+from grader.world.feed_kinds import PERSONAL, SPOILED, UNUSUAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,7 @@ class Judged:
     `accepted` holds its tables by table name, `quarantined` the rows of each table with what each breaks.
     """
 
+    name: str
     feed: Feed
     report: FeedReport
     accepted: dict[str, list[Table]]
@@ -73,17 +74,16 @@ class Judged:
     def judgement(self) -> tuple[Any, ...]:
         """All of it that must not depend on anything but the feed."""
         found = sorted((f.table, str(f.column), f.rule, f.rows) for f in self.report.findings)
-        rows = sorted((t, row, *sorted(map(str, why))) for t, some in self.quarantined.items() for row, why in some.items())
+        rows = sorted(
+            (t, row, *sorted(map(str, why))) for t, some in self.quarantined.items() for row, why in some.items()
+        )
         return self.report.status, self.rows_accepted, found, rows
 
     def let_in(self) -> int:
         """How many rows it accepted that it had to stop."""
         if self.feed.status == "refused":
             return self.rows_accepted
-        return sum(
-            _rows_with_keys(self.feed, table, self.feed.wrong_rows(table), self.accepted.get(table, ()))
-            for table in self.feed.tables
-        )
+        return sum(_let_in(self.feed, table, self.accepted.get(table, [])) for table in self.feed.tables)
 
 
 def _named(rule: str, column: str | None) -> str | None:
@@ -91,20 +91,19 @@ def _named(rule: str, column: str | None) -> str | None:
     return column if BY_NAME[rule].names_column else None  # type: ignore[index]
 
 
-def _rows_with_keys(feed: Feed, table: str, rows: set[int], accepted: Iterable[Table]) -> int:
-    """How many accepted rows have the key of one of these rows; all of them where the keys are gone."""
-    if not rows:
+def _let_in(feed: Feed, table: str, accepted: list[Table]) -> int:
+    """How many accepted rows of a table had to be stopped: by their keys, and at least as many as are too many."""
+    wrong, rows = feed.wrong_rows(table), sum(part.rows for part in accepted)
+    if not wrong:
         return 0
     key = feeds.KEYS[table]
     came = list(zip(*(_values(feed.tables[table].column(name)) for name in key), strict=True))
-    wrong = {came[row] for row in rows}
+    wrong_keys = {came[row] for row in wrong}
     found = 0
     for part in accepted:
-        columns = [part.columns.get(name) for name in key]
-        if any(column is None or column.values is None for column in columns):
-            return part.rows
-        found += sum(k in wrong for k in zip(*(column.values for column in columns), strict=True))  # type: ignore[union-attr, arg-type]
-    return found
+        columns = [column.values for name in key if (column := part.columns.get(name)) and column.values is not None]
+        found += sum(k in wrong_keys for k in zip(*columns, strict=True)) if len(columns) == len(key) else part.rows
+    return max(found, rows - (len(came) - len(wrong)))
 
 
 @work
@@ -126,7 +125,11 @@ def validate(grading: Grading, label: str, folder: Path) -> Ran:
         raise Owed("the command validate is not declared; add it to [tool.mlekit.commands]")
     given_ = grading.get(given)
     out = grading.folder(label, grading.limits.disk_mb)
-    source, history, settings = Mount(folder, "feeds"), Mount(given_.history, "history"), Mount(given_.settings, "given")
+    source, history, settings = (
+        Mount(folder, "feeds"),
+        Mount(given_.history, "history"),
+        Mount(given_.settings, "given"),
+    )
     arguments: list[Argument] = [
         *argv, "--usecase", settings / "usecase.toml", "--feeds", source, "--history", history, "--now", given_.case.now,
         "--out", Mount(out / "out", "out", writable=True),
@@ -190,7 +193,7 @@ def judged(grading: Grading, ran: Ran, case: feeds.Case) -> dict[str, Judged]:
         files = grading.reader.folder(ran.out)
     except Unreadable as problem:
         raise Fault(f"the folder of --out {problem}") from None
-    return {name: _judged(feed, _below(files, name)) for name, feed in case.feeds.items()}
+    return {name: _judged(name, feed, _below(files, name)) for name, feed in case.feeds.items()}
 
 
 def _below(files: dict[str, Read], folder: str) -> dict[str, Read]:
@@ -198,11 +201,11 @@ def _below(files: dict[str, Read], folder: str) -> dict[str, Read]:
     return {name.removeprefix(start): read for name, read in files.items() if name.startswith(start)}
 
 
-def _judged(feed: Feed, files: dict[str, Read]) -> Judged:
+def _judged(folder: str, feed: Feed, files: dict[str, Read]) -> Judged:
     """What was written about one feed. Raises Fault."""
     said = f"for a feed ({feed.says})"
     for name, read in files.items():
-        if read.problem:
+        if read.problem and name.startswith(("report.json", "quarantine.parquet", "accepted/")):
             raise Fault(f"{said} {name} {read.problem}")
     if "report.json" not in files:
         raise Fault(f"{said} there is no report.json in a folder of the feed's name below --out")
@@ -215,7 +218,7 @@ def _judged(feed: Feed, files: dict[str, Read]) -> Judged:
         if name.startswith("accepted/") and read.table is not None:
             accepted.setdefault(name.split("/")[1].removesuffix(".parquet"), []).append(read.table)
     quarantine = files.get("quarantine.parquet", Read()).table
-    return Judged(feed, report, accepted, _quarantined(quarantine, said) if quarantine else {})
+    return Judged(folder, feed, report, accepted, _quarantined(quarantine, said) if quarantine else {})
 
 
 def _quarantined(table: Table, said: str) -> dict[str, dict[int, set[tuple[str | None, str]]]]:
@@ -232,7 +235,9 @@ def _quarantined(table: Table, said: str) -> dict[str, dict[int, set[tuple[str |
 def _column(table: Table, name: str, said: str) -> list[Any]:
     column = table.columns.get(name)
     if column is None or (column.values is None and table.rows and column.type != "null"):
-        raise Fault(f"{said} quarantine.parquet has no readable column {name}; it needs table, source_row, rule, column")
+        raise Fault(
+            f"{said} quarantine.parquet has no readable column {name}; it needs table, source_row, rule, column"
+        )
     return column.values or [None] * table.rows
 
 
@@ -254,7 +259,9 @@ def adds_up(grading: Grading) -> Finding:
         raise Fault(f"we ran validate on an empty folder of feeds; {ran.sentence()}")
     left = [name for name in _files(grading, ran) if name.endswith("report.json") or "accepted" in name]
     if left:
-        return failed("we ran validate on an empty folder of feeds, and it reported on a feed", f"{len(left)} files", "none")
+        return failed(
+            "we ran validate on an empty folder of feeds, and it reported on a feed", f"{len(left)} files", "none"
+        )
     rows = sum(feed.rows for feed in case.feeds.values())
     return passed("every feed has a report and its rows add up", f"{len(verdicts)} feeds, {rows:,} rows", "all")
 
@@ -394,7 +401,7 @@ def lets_nothing_wrong_in(grading: Grading) -> Finding:
     if missed:
         return failed(
             f"rows were accepted that break a rule: {'; '.join(v.feed.says for v in missed)}", value, "all feeds", chart
-        ).showing("let_in", _let_in(missed))
+        ).showing("let_in", _case_of(missed))
     return passed("nothing that breaks a rule was accepted", value, "all feeds", chart)
 
 
@@ -403,13 +410,13 @@ def _to_stop(feed: Feed) -> int:
     return feed.rows if feed.status == "refused" else sum(len(feed.wrong_rows(table)) for table in feed.tables)
 
 
-def _let_in(missed: list[Judged]) -> pd.DataFrame:
+def _case_of(missed: list[Judged]) -> pd.DataFrame:
     """For each feed that let something wrong in: what is wrong with it, and what was said."""
     import pandas as pd
 
     records = [
         {
-            "feed": v.feed.says, "table": fault.table, "column": fault.column, "rule": fault.rule, "rows": len(fault.rows) or None,
+            "feed": v.name, "what": v.feed.says, "table": fault.table, "column": fault.column, "rule": fault.rule, "rows": len(fault.rows) or None,
             "expected": v.feed.status, "got": v.report.status, "wrong_rows_accepted": v.let_in(),
         }
         for v in missed for fault in v.feed.faults
@@ -424,7 +431,7 @@ def lets_the_unusual_in(grading: Grading) -> Finding:
     Catches: limits on delays that a storm breaks; cancelled flights taken for missing values; an airport of arrival that has to
     be known; a fixed distance from UTC; types compared to the bit. Accepts: dropping a column the history does not have.
     """
-    spoiled = [v for v in _of_kinds(grading, SPOILED)]
+    spoiled = _of_kinds(grading, SPOILED)
     stopped = [v for v in spoiled if v.report.status != "accepted"]
     if len(stopped) < BARS["stopped"] * len(spoiled):
         return failed(
@@ -443,7 +450,9 @@ def lets_the_unusual_in(grading: Grading) -> Finding:
 
 def _said(verdict: Judged) -> str:
     """What a report said, in a few words."""
-    broken = ", ".join(f"{rule} in {table}{f'.{column}' if column else ''}" for table, column, rule in sorted(verdict.broken, key=str))
+    broken = ", ".join(
+        f"{rule} in {table}{f'.{column}' if column else ''}" for table, column, rule in sorted(verdict.broken, key=str)
+    )
     return f"{verdict.report.status}: {broken or 'no finding'}"
 
 
@@ -459,7 +468,9 @@ def names_what_is_wrong(grading: Grading) -> Finding:
     if len(stopped) < BARS["stopped"] * len(spoiled):
         raise Owed("most spoiled feeds have to be stopped first: see data_contract.lets_nothing_wrong_in")
     wrong = {v.feed.says: problem for v in stopped if (problem := _misnamed(v))}
-    chart = charts.handled("Spoiled feeds that were stopped", "rightly named", {v.feed.says: v.feed.says not in wrong for v in stopped})
+    chart = charts.handled(
+        "Spoiled feeds that were stopped", "rightly named", {v.feed.says: v.feed.says not in wrong for v in stopped}
+    )
     value = f"{len(stopped) - len(wrong)} of {len(stopped)} stopped feeds"
     if wrong:
         said = "; ".join(f"{says}: {problem}" for says, problem in wrong.items())
@@ -485,7 +496,9 @@ def _misnamed(verdict: Judged) -> str | None:
 
 
 def _spelled(broken: Iterable[Broken]) -> str:
-    return ", ".join(f"{rule} in {table}{f'.{column}' if column else ''}" for table, column, rule in sorted(broken, key=str))
+    return ", ".join(
+        f"{rule} in {table}{f'.{column}' if column else ''}" for table, column, rule in sorted(broken, key=str)
+    )
 
 
 def _misplaced(verdict: Judged) -> str | None:
@@ -520,7 +533,9 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
     except Unreadable as problem:
         raise Fault(f"what validate wrote {problem}") from None
     printed = ran.finished.output.lower()
-    spilled = sorted({name.split("/", 2)[-1] if name.startswith("out/") else f"MLEKIT_STATE/{name}" for name, _ in hits})
+    spilled = sorted(
+        {name.split("/", 2)[-1] if name.startswith("out/") else f"MLEKIT_STATE/{name}" for name, _ in hits}
+    )
     spilled += ["what it printed"] if any(form.lower() in printed for form in _forms(secrets)) else []
     if spilled:
         return failed(
@@ -528,17 +543,29 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
             f"found in {len(spilled)} places", "nowhere",
         )  # fmt: skip
     for verdict in verdicts:
-        wanted = {(fault.table, fault.column, fault.rule) for fault in verdict.feed.faults if fault.rule == "personal_data"}
+        wanted = {
+            (fault.table, fault.column, fault.rule) for fault in verdict.feed.faults if fault.rule == "personal_data"
+        }
         if not wanted <= verdict.broken:
             return failed(
-                f"a feed brought {verdict.feed.says}, and no finding personal_data names the column", _said(verdict), "named"
+                f"a feed brought {verdict.feed.says}, and no finding personal_data names the column",
+                _said(verdict),
+                "named",
             )
         if verdict.report.status == "refused":
             return failed(
                 f"a feed that brought {verdict.feed.says} is refused; the column is to be left out, the rows are right",
                 "refused", verdict.feed.status,
             )  # fmt: skip
-    return passed("columns with personal data are named and left out", f"{len(secrets)} texts searched for, none found", "none")
+    return passed(
+        "columns with personal data are named and left out", f"{len(secrets)} texts searched for, none found", "none"
+    )
+
+
+def _place(name: str) -> str:
+    """Where a file is, as the submission knows it."""
+    kind, _, below = name.partition("/")
+    return f"--out/{below}" if kind == "out" else f"MLEKIT_STATE/{below}"
 
 
 def _forms(secrets: Iterable[str]) -> list[str]:

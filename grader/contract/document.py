@@ -39,8 +39,8 @@ A submission is a folder with a `pyproject.toml`. The grader never reads its sou
 manifest names, sends requests to its service, and looks at the files and numbers that come out. Whatever keeps this page
 is right, in any design and with any library.
 
-Stages {", ".join(IMPLEMENTED[:-1])} and {IMPLEMENTED[-1]} are settled. What belongs to a later stage is marked **planned: may still change**, and is here
-so that you can see where the road leads.
+Stages {", ".join(IMPLEMENTED[:-1])} and {IMPLEMENTED[-1]} are settled. What belongs to a later stage is marked **planned: may still
+change**, and is here so that you can see where the road leads.
 
 | look here | for |
 |---|---|
@@ -48,7 +48,7 @@ so that you can see where the road leads.
 | [How a command runs](#how-a-command-runs) | folders, environment, limits, exit codes, refusals |
 | [The decision](#the-decision) | what may be known when |
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
-| [Stage 01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract) | what is called and what it must write |
+| Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -95,7 +95,8 @@ date must exist, numbers are finite, a start is not after its end.
 def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
-        INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(), _later(), REASONS, VERSIONS,
+        INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(), _later(), REASONS,
+        VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -311,10 +312,7 @@ def _second_stage() -> str:
 def _third_stage() -> str:
     broken = _table(
         ["rule", "is broken when", "then", "`column`"],
-        [
-            [f"`{r.name}`", r.broken, rules.FOLLOWS[r.scope], "named" if r.names_column else "null"]
-            for r in rules.RULES
-        ],
+        [[f"`{r.name}`", r.broken, rules.FOLLOWS[r.scope], "named" if r.names_column else "null"] for r in rules.RULES],
     )
     return f"""\
 ## Stage 03: the data contract
@@ -469,7 +467,9 @@ def _value(part: dict[str, Any]) -> str:
         *most, last = part["enum"]
         return f"{', '.join(most)} or {last}"
     if part.get("type") == "array":
-        keys = ", ".join(f"{name}{'' if name in part['items']['required'] else '?'}" for name in part["items"]["properties"])
+        keys = ", ".join(
+            f"{name}{'' if name in part['items']['required'] else '?'}" for name in part["items"]["properties"]
+        )
         return f"[{{{keys}}}]"
     if part.get("format") == "date":
         return "date, `YYYY-MM-DD`"

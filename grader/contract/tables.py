@@ -110,7 +110,9 @@ VALIDATION = (
 )
 QUARANTINE = (
     Column("table", TEXT, "The table of the row."),
-    Column("source_row", "int64", "The number of the row in its table, from 0, over the files in the order of their names."),
+    Column(
+        "source_row", "int64", "The number of the row in its table, from 0, over the files in the order of their names."
+    ),
     Column("rule", TEXT, "The rule that it breaks."),
     Column("column", TEXT, "The column at fault; null for `duplicate_key`.", nullable=True),
 )

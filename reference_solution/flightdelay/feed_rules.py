@@ -10,7 +10,6 @@ import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from flightdelay.feed_contract import TableContract, kinds_of
 
 
@@ -58,11 +57,11 @@ def too_many_nulls(frame: pd.DataFrame, contract: TableContract) -> Iterator[Fin
 
 
 def other_unit(frame: pd.DataFrame, contract: TableContract) -> Iterator[Finding]:
-    """The middle of a steady column lies about where it used to lie."""
-    factor = contract.feeds["median_factor"]
-    for name, median in frame[contract.rules["steady"]].median().items():
-        if not contract.medians[name] / factor <= median <= contract.medians[name] * factor and pd.notna(median):
-            yield Finding(contract.name, "unit_change", name)
+    """The mean of a steady column lies about where it used to lie."""
+    factor, steady = contract.feeds["mean_factor"], contract.rules["steady"]
+    ratio = frame[steady].mean() / contract.usual[steady].mean()
+    for name in ratio.index[(ratio > factor) | (ratio < 1 / factor)]:
+        yield Finding(contract.name, "unit_change", name)
 
 
 def personal_data(table: pa.Table, contract: TableContract) -> Iterator[Finding]:

@@ -45,8 +45,18 @@ def read_parquet(path, max_rows, max_values):
         else:
             columns[name] = {"type": str(kind), "values": None}
             continue
-        columns[name] = {"type": said, "values": column.to_pylist()}
+        columns[name] = {"type": said, "values": plain(column)}
     return {"rows": table.num_rows, "columns": columns}
+
+
+def plain(column):
+    """The values of a column; text that is not UTF-8 is shown with marks in it."""
+    import pyarrow as pa
+
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [None if v is None else v.decode("utf-8", "replace") for v in column.cast(pa.binary()).to_pylist()]
 
 
 def read_json(path, max_bytes):
@@ -62,8 +72,10 @@ def files_of(folder, max_files, max_bytes):
     count, size = 0, 0
     for where, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted([*names, *(f for f in folders if os.path.islink(os.path.join(where, f)))]):
+        for name in sorted([*names, *folders]):
             path = os.path.join(where, name)
+            if name in folders and not stat.S_ISLNK(os.lstat(path).st_mode):
+                continue
             found = os.lstat(path)
             count, size = count + 1, size + found.st_size
             if count > max_files or size > max_bytes:
@@ -102,7 +114,9 @@ def search_folder(folder, max_files, max_bytes, max_rows, max_values, wanted):
                 found.append(file.read().lower())
             if found[1].startswith(b"par1"):
                 found.append(cells_of(path, max_rows, max_values).lower())
-        hits += [[name, i] for i, spelled in enumerate(forms) if any(form in part for form in spelled for part in found)]
+        hits += [
+            [name, i] for i, spelled in enumerate(forms) if any(form in part for form in spelled for part in found)
+        ]
     return {"hits": hits[:1000]}
 
 

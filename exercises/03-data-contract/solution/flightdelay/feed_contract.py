@@ -40,10 +40,6 @@ class TableContract:
     def null_shares(self) -> pd.Series:
         return self.nulls(self.usual)
 
-    @cached_property
-    def medians(self) -> pd.Series:
-        return self.usual[self.rules["steady"]].median()
-
     def nulls(self, frame: pd.DataFrame) -> pd.Series:
         """The share of nulls by column; where a column is only filled for some rows, the share among those."""
         shares = frame[list(self.kinds)].isna().mean()
@@ -58,7 +54,9 @@ class TableContract:
 def read_contract(usecase: Path, history: Path, now: str) -> list[TableContract]:
     """The contract of each table that feeds bring."""
     case = tomllib.loads(usecase.read_text(encoding="utf-8"))
-    wanted = {rule["in"] for table in case["tables"].values() for rule in table.get("values", {}).values() if "in" in rule}
+    wanted = {
+        rule["in"] for table in case["tables"].values() for rule in table.get("values", {}).values() if "in" in rule
+    }
     references = {}
     for name in wanted:
         (key,) = case["tables"][name]["key"]
