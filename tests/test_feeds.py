@@ -72,7 +72,9 @@ def bytes_of(column: pa.ChunkedArray) -> list[object]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("kind", [k for k in (*SPOILED, *PERSONAL) if k not in ("doubled_keys", "last_months_file", "empty_file")])
+@pytest.mark.parametrize(
+    "kind", [k for k in (*SPOILED, *PERSONAL) if k not in ("doubled_keys", "last_months_file", "empty_file")]
+)
 def test_a_spoiled_feed_differs_from_a_clean_one_where_it_says_and_nowhere_else(laid_down, kind, seed):
     case, folder = laid_down(seed)
     feed, clean = of_kind(case, kind), before(seed, folder, kind)
@@ -86,7 +88,9 @@ def test_a_spoiled_feed_differs_from_a_clean_one_where_it_says_and_nowhere_else(
         changed = differing(clean[table], came)
         new = set(came.column_names) - set(clean[table].column_names)
         assert set(changed) - new == {f.column for f in faults if f.rule != "personal_data"}
-        assert new == {f.column for f in faults if f.rule == "personal_data"} or [f.rule for f in faults] == ["renamed_column"]
+        assert new == {f.column for f in faults if f.rule == "personal_data"} or [f.rule for f in faults] == [
+            "renamed_column"
+        ]
         for fault in faults:
             if BY_NAME[fault.rule].scope == "row":
                 rows = set().union(*(set(f.rows) for f in faults if f.column == fault.column))
@@ -109,11 +113,18 @@ def test_rows_with_doubled_keys_are_all_named_and_half_of_them_contradict_each_o
 @pytest.mark.parametrize("seed", SEEDS)
 def test_damaged_files_are_damaged_as_told(laid_down, seed):
     case, folder = laid_down(seed)
-    for kind, damage in {"file_cut_off": "cut", "rows_lost": "short", "file_not_there": "", "empty_file": "empty"}.items():
+    for kind, damage in {
+        "file_cut_off": "cut",
+        "rows_lost": "short",
+        "file_not_there": "",
+        "empty_file": "empty",
+    }.items():
         name = case.of_kind(kind)
         (table,) = {fault.table for fault in case.feeds[name].faults}
         path = folder / "feeds" / name / table / f"{case.month}.parquet"
-        listed = {f["path"]: f["rows"] for f in json.loads((folder / "feeds" / name / "manifest.json").read_text())["files"]}
+        listed = {
+            f["path"]: f["rows"] for f in json.loads((folder / "feeds" / name / "manifest.json").read_text())["files"]
+        }
         if damage == "cut":
             with pytest.raises(pa.ArrowInvalid):
                 pq.read_table(path)
@@ -162,7 +173,9 @@ def test_names_of_folders_say_nothing_and_feeds_differ_in_size(laid_down, seed):
 def test_the_same_seed_gives_the_same_feeds_and_another_one_others(laid_down):
     case, folder = laid_down(SEEDS[0])
     again = feeds.make_feeds(build(SEEDS[0]), folder / "history")
-    assert {n: (f.kind, f.faults) for n, f in again.feeds.items()} == {n: (f.kind, f.faults) for n, f in case.feeds.items()}
+    assert {n: (f.kind, f.faults) for n, f in again.feeds.items()} == {
+        n: (f.kind, f.faults) for n, f in case.feeds.items()
+    }
     other, _ = laid_down(SEEDS[1])
     assert {f.faults for f in other.feeds.values() if f.faults} != {f.faults for f in case.feeds.values() if f.faults}
 
@@ -198,12 +211,17 @@ def judged(folder: Path, program: list[str], case: feeds.Case, out: Path) -> lis
         *program, "--usecase", home.datasets() / "usecase.toml", "--feeds", folder / "feeds", "--history", folder / "history",
         "--now", case.now, "--out", out,
     ]  # fmt: skip
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd=home.reference_solution(), check=False)
+    done = subprocess.run(
+        [str(w) for w in words], capture_output=True, text=True, cwd=home.reference_solution(), check=False
+    )
     assert done.returncode == 0, done.stderr
     wrong = []
     for name, feed in case.feeds.items():
         report = json.loads((out / name / "report.json").read_text())
-        got = {(f["table"], f["column"] if BY_NAME[f["rule"]].names_column else None, f["rule"]) for f in report["findings"]}
+        got = {
+            (f["table"], f["column"] if BY_NAME[f["rule"]].names_column else None, f["rule"])
+            for f in report["findings"]
+        }
         expected = {(f.table, f.column, f.rule) for f in feed.faults}
         if report["status"] != feed.status or got != expected:
             wrong.append(f"{feed.kind}: {report['status']} {got}, expected {feed.status} {expected}")

@@ -304,6 +304,8 @@ def changes_nothing(grading: Grading) -> Finding:
     Catches: nulls filled on the way; numbers rounded; columns dropped; instants turned into text; the wrong rows taken out.
     Accepts: another order of rows and columns, several files, further columns, wider types.
     """
+    if shut := _shut(grading):
+        return failed(f"{SHUT} they came unchanged", *shut)
     rows = 0
     for verdict in grading.get(found).values():
         if "refused" in (verdict.feed.status, verdict.report.status):
@@ -369,6 +371,18 @@ def _frame(rows: Counter[Row], like: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(list(rows.elements())[:50], columns=like.columns)
 
 
+SHUT = "most rows of feeds that break no rule were not accepted, so it proves nothing that"
+
+
+def _shut(grading: Grading) -> tuple[str, str] | None:
+    """Value and bar where too little of the clean feeds is accepted for their rows to say anything."""
+    clean = _of_kinds(grading, UNUSUAL)
+    rows, accepted = sum(v.feed.rows for v in clean), sum(min(v.rows_accepted, v.feed.rows) for v in clean)
+    if accepted >= BARS["let_in"] * rows:
+        return None
+    return f"{accepted:,} of {rows:,} rows accepted", f"at least {BARS['let_in']:.0%}"
+
+
 def _of_kinds(grading: Grading, *kinds: Iterable[str]) -> list[Judged]:
     """The judgements of feeds of some kinds, in the order of the kinds."""
     wanted = [kind for some in kinds for kind in some]
@@ -388,13 +402,8 @@ def lets_nothing_wrong_in(grading: Grading) -> Finding:
     missed = [verdict for verdict in wrong if verdict.let_in()]
     handled = {v.feed.says: v not in missed for v in wrong}
     chart = charts.handled("Spoiled feeds", "nothing wrong let in", handled)
-    clean = _of_kinds(grading, UNUSUAL)
-    rows, accepted = sum(v.feed.rows for v in clean), sum(min(v.rows_accepted, v.feed.rows) for v in clean)
-    if accepted < BARS["let_in"] * rows:
-        return failed(
-            "most rows of feeds that break no rule were not accepted either, so it proves nothing that spoiled ones were not",
-            f"{accepted:,} of {rows:,} rows accepted", f"at least {BARS['let_in']:.0%}", chart,
-        )  # fmt: skip
+    if shut := _shut(grading):
+        return failed(f"{SHUT} spoiled ones were not accepted", *shut, chart)
     stopped, rows = len(wrong) - len(missed), sum(min(v.let_in(), _to_stop(v.feed)) for v in missed)
     low, _ = statistics.binomial_interval(stopped, len(wrong))
     value = f"{stopped} of {len(wrong)} feeds (95 %: at least {low:.0%}), {rows:,} wrong rows let in"
@@ -416,11 +425,19 @@ def _case_of(missed: list[Judged]) -> pd.DataFrame:
 
     records = [
         {
-            "feed": v.name, "what": v.feed.says, "table": fault.table, "column": fault.column, "rule": fault.rule, "rows": len(fault.rows) or None,
-            "expected": v.feed.status, "got": v.report.status, "wrong_rows_accepted": v.let_in(),
+            "feed": v.name,
+            "what": v.feed.says,
+            "table": fault.table,
+            "column": fault.column,
+            "rule": fault.rule,
+            "rows": len(fault.rows) or None,
+            "expected": v.feed.status,
+            "got": v.report.status,
+            "wrong_rows_accepted": v.let_in(),
         }
-        for v in missed for fault in v.feed.faults
-    ]  # fmt: skip
+        for v in missed
+        for fault in v.feed.faults
+    ]
     return pd.DataFrame(records)
 
 
@@ -581,6 +598,10 @@ def judges_each_feed_alone(grading: Grading) -> Finding:
     that one feed leaves for the next. Accepts: any order of work.
     """
     first = grading.get(found)
+    if len({verdict.report.status for verdict in first.values()}) == 1:
+        return failed(
+            "every feed got the same judgement, so it proves nothing that it stayed the same", "1 status", "2 or 3"
+        )
     runs = {"alone": grading.get(alone), "in other company, in a folder of another name": grading.get(other_company)}
     count = 0
     for how, verdicts in runs.items():

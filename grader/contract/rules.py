@@ -57,8 +57,8 @@ RULES = (
     ),
     Rule(
         "unit_change", "feed",
-        "the mean of a `steady` column, nulls left out, is more than `mean_factor` times that of the history's table, or less than that divided "
-        "by `mean_factor`: the whole column is in another unit",
+        "the mean of a `steady` column, nulls left out, is more than `mean_factor` times that of the history's table, or less than "
+        "that divided by `mean_factor`: the whole column is in another unit",
     ),
     Rule(
         "out_of_range", "row",
