@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from grader import fast, progress, stages, workspace
+from grader.engine import case
 from grader.overlays import overlay
+from grader.reading import small_file
 from grader.report.text import Style, clean
 from grader.stages import Stage
 from grader.verdict import CheckResult, CheckSpec, Grade, Outcome
@@ -20,6 +22,7 @@ from grader.workspace import STATE, Workspace
 CASES = "why"
 SOLUTIONS = "solutions"
 ROWS_SHOWN = 5
+LINES_SHOWN = 12
 LONGEST_CELL = 24
 
 
@@ -27,19 +30,18 @@ def why(check_id: str, as_json: bool) -> int:
     """Run one check again on the learner's own world and lay down its case; returns the exit code of a check."""
     from grader import cli
 
-    mine = workspace.find(Path.cwd())
-    spec = next((one for one in stages.all_checks() if one.id == check_id), None)
+    mine = workspace.here()
+    spec = fast.find_check(check_id)
     if spec is None:
-        known = ", ".join(one.id for one in stages.all_checks())
-        raise cli.Refused(f"there is no check {check_id!r}; the checks are {known}")
+        raise cli.Refused(fast.unknown_check(check_id))
     stage = stages.find(spec.stage)
     stored = mine.load(stage)
-    folder = mine.folder / STATE / CASES / spec.id
+    folder = mine.own(Path(STATE, CASES, spec.id))
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     except OSError as problem:
-        raise cli.Refused(f"{folder} cannot be written ({problem.strerror})") from None
+        raise cli.Refused(cli.unwritable(folder, problem)) from None
     result = cli.ask(mine, spec, stored.seed if stored else None, folder)
     found = result.checks[0]
     _report(result, folder)
@@ -56,7 +58,7 @@ def _report(result: Grade, folder: Path) -> None:
     from grader import cli
     from grader.report.html import html
 
-    (folder / "report.html").write_text(html(result, cli.names()), encoding="utf-8")
+    (folder / "report.html").write_text(html(result, cli.names(), one_check=True), encoding="utf-8")
 
 
 def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> None:
@@ -67,7 +69,12 @@ def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> 
         lines = table.read_text(encoding="utf-8").splitlines()
         fast.show("", f"The first rows of {below / table.name} ({len(lines) - 1} in all):")
         _show_table(lines[: ROWS_SHOWN + 1])
-    runs = sorted(folder.glob("*/run.sh"))
+    runs = sorted(folder.glob("*/run.sh"), key=lambda path: int(path.parent.name.partition("-")[0]))
+    failing = next((path.parent for path in runs if not path.read_text(encoding="utf-8").startswith(case.WELL)), None)
+    if failing is not None and found.outcome is not Outcome.PASS:
+        fast.show("", f"The end of what it printed ({below / failing.name}/output.txt):")
+        for line in (failing / "output.txt").read_text(encoding="utf-8").strip().splitlines()[-LINES_SHOWN:]:
+            print(f"  {clean(line)}")
     if runs:
         fast.show("", "What we ran, in your own world; each script runs it again, from any folder:")
         for script in runs:
@@ -99,7 +106,7 @@ def _shell(path: Path) -> str:
 
 def solution(mine: Workspace, stage: Stage, diff: bool, early: bool, as_json: bool) -> int:
     """Lay the kit's solution of a stage beside the learner's work, and say what it decides and why."""
-    from grader.cli import Refused
+    from grader.cli import Refused, unwritable
 
     stored = mine.load(stage)
     complete = stored is not None and stored.complete
@@ -118,13 +125,13 @@ def solution(mine: Workspace, stage: Stage, diff: bool, early: bool, as_json: bo
             progress.save(
                 mine, replace(state, solutions={**state.solutions, stage.id: time.strftime("%Y-%m-%d %H:%M")})
             )
-        shutil.rmtree(mine.folder / where, ignore_errors=True)
+        shutil.rmtree(mine.own(where), ignore_errors=True)
         for relative, source in files.items():
             target = mine.folder / where / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     except OSError as problem:
-        raise Refused(f"{problem.filename} cannot be written ({problem.strerror})") from None
+        raise Refused(unwritable(mine.folder / STATE, problem)) from None
     if as_json:
         print(json.dumps({"stage": stage.id, "folder": str(where), "files": [str(p) for p in files]}))
     elif diff:
@@ -160,8 +167,8 @@ def _diff(folder: Path, files: dict[Path, Path]) -> None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, IsADirectoryError):
+        text = small_file(path).decode("utf-8", "replace")
+    except OSError:
         return []
     if path.suffix == ".ipynb":
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ MIN_SECRET, MAX_SECRET = 16, 65_536
 MIN_DISTINCT = 8  # different bytes in a secret: fewer are a typing error or /dev/zero
 SMALL_WORLD = 10_000_000  # a submission could try seeds up to here on what it is given
 SEED_BITS = 48
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Want = Literal["junior", "senior", "lead", "complete"]
 Isolation = Literal["auto", "bubblewrap", "plain"]
@@ -40,7 +42,8 @@ IsolationOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the grade as JSON.")]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP)
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a world's data, or verify the kit's.")
 app.add_typer(data, name="data")
 app.add_typer(dev_cli.app, name="dev")
@@ -57,12 +60,23 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except Exception as problem:
-        if isinstance(problem, _refusals()):
-            from grader import fast
+        from grader import fast
 
+        if isinstance(problem, _refusals()):
             return fast.refuse(str(problem))
+        if isinstance(problem, OSError) and problem.errno in NO_ROOM:
+            return fast.refuse(unwritable(problem.filename or "a file", problem))
         raise
     return 0
+
+
+def unwritable(path: object, problem: OSError) -> str:
+    """What to say where something cannot be written, with what to do about it."""
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        todo = "free some space there; nothing of yours is lost"
+    else:
+        todo = "make it a folder you can write"
+    return f"{path} cannot be written ({problem.strerror}); {todo}"
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -96,7 +110,7 @@ def check(
     from grader import fast, progress, stages, workspace
     from grader.contract import read_manifest
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     chosen = stages.find(stage) if stage else progress.current(mine)
     if chosen is None:
         raise typer.Exit(fast.all_complete())
@@ -108,7 +122,7 @@ def check(
     result, watched = check_stage(mine, chosen, stored.seed if stored else _draw(), isolation)
     if as_json:
         typer.echo(result.to_json(), nl=False)
-    else:
+    elif result.finished:
         fast.show_check(result)
     _tell_faults(result, watched, None)
     raise typer.Exit(exit_code(result, "complete", FIRST_ROW))
@@ -154,6 +168,8 @@ def grade(
         for name in ("junit", "html"):
             write_atomically(out / FILES[name], document(result, name))
     _print(result, wanted, out)
+    if out is not None and not set(wanted) & {"json", "junit"}:
+        typer.echo(f"Report: {out / FILES['html']}")
     _tell_faults(result, progress, out)
     raise typer.Exit(exit_code(result, want, row))
 
@@ -483,7 +499,8 @@ def _run(
     rung, notes = _rung(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, own=cache is not None, notes=notes + drawn.notes,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, own=cache is not None,
+        notes=notes + drawn.notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),
     )  # fmt: skip
@@ -515,9 +532,14 @@ def check_stage(mine: Workspace, stage: Stage, seed: int, isolation: Isolation) 
     skipped = workspace.Skipped(tuple(sorted(SKIPPED_FOLDERS)), tuple(SKIPPED_ENDINGS))
     before = mine.signature(skipped)
     key = workspace.key(stage)
-    _store(mine, stage, workspace.Stored(seed, key))
+    if mine.load(stage) is None:
+        _store(
+            mine, stage, workspace.Stored(seed, key)
+        )  # so that a check that is interrupted goes on in the same world
     drawn = Drawn(seed, str(seed), ("--world", str(seed)))
     result, progress = _run(mine.folder, stage.checks, drawn, isolation, cache=mine.runs)
+    if not result.finished:
+        return result, progress
     if mine.signature(skipped) == before:
         at = time.strftime("%Y-%m-%d %H:%M:%S")
         _store(mine, stage, workspace.Stored(seed, key, at, before, skipped, result))
@@ -531,7 +553,7 @@ def _store(mine: Workspace, stage: Stage, stored: Stored) -> None:
         mine.store(stage, stored)
     except OSError as problem:
         where = mine.state_file(stage).parent
-        raise Refused(f"{where} cannot be written ({problem.strerror}); make it a folder you can write") from None
+        raise Refused(unwritable(where, problem)) from None
 
 
 def _same_files(mine: Workspace, stage: Stage, stored: Stored) -> bool:

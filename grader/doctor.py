@@ -157,6 +157,7 @@ def _data() -> Iterator[Found]:
 
 def _workspace(folder: Path) -> Iterator[Found]:
     from grader import progress
+    from grader.contract import ManifestProblem, read_manifest
 
     try:
         mine = workspace.find(folder)
@@ -166,6 +167,13 @@ def _workspace(folder: Path) -> Iterator[Found]:
     state = mine.folder / workspace.STATE
     if not os.access(state if state.is_dir() else mine.folder, os.W_OK):
         yield Found("workspace", State.WRONG, f"{state} cannot be written", "make it yours: chown or chmod")
+        return
+    try:
+        read_manifest(mine.folder)
+    except ManifestProblem as problem:
+        yield Found(
+            "workspace", State.WRONG, str(problem), "mend it, or lay it down again: move it away, then mlekit reset"
+        )
         return
     kit, stage = progress.load(mine).kit, progress.current(mine)
     for notice in mine.notices:

@@ -6,17 +6,19 @@ Imports the standard library and the kit's plain data only; a test holds that.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from grader import hints, progress, stages, workspace
 from grader.report.terminal import check_report, completeness
 from grader.report.text import BOLD, Names, Style, clean, minutes
-from grader.verdict import CheckResult, Grade, Outcome
+from grader.verdict import CheckResult, CheckSpec, Grade, Outcome
 
 STATE_WIDTH = 19
+LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+ITEM = re.compile(r"(?:-|\d+\.) ")
 
 
 def answer(argv: Sequence[str]) -> int | None:
@@ -28,7 +30,7 @@ def answer(argv: Sequence[str]) -> int | None:
             return hint(argv[1] if len(argv) > 1 else None, False, False)
         case ["next"]:
             try:
-                return next_step(workspace.find(Path.cwd()), False)
+                return next_step(workspace.here(), False)
             except workspace.NoWorkspace as problem:
                 return refuse(str(problem))
         case ["check", *rest] if len(words := [word for word in rest if word != "--json"]) <= 1:
@@ -40,8 +42,8 @@ def answer(argv: Sequence[str]) -> int | None:
 def list_stages() -> int:
     """Print the stages: number, hours, title and what to do; in a workspace also where each stands."""
     try:
-        mine = workspace.find(Path.cwd())
-    except (workspace.NoWorkspace, OSError):
+        mine = workspace.here()
+    except workspace.NoWorkspace:
         mine = None
     style = Style.of(sys.stdout)
     here = progress.current(mine) if mine else None
@@ -60,7 +62,7 @@ def list_stages() -> int:
 def check_unchanged(name: str | None, as_json: bool) -> int | None:
     """Repeat the stored verdict if nothing has changed since; None where the check has to be run."""
     try:
-        mine = workspace.find(Path.cwd())
+        mine = workspace.here()
         stage = stages.find(name) if name else progress.current(mine)
     except (workspace.NoWorkspace, stages.UnknownStage) as problem:
         return refuse(str(problem))
@@ -77,7 +79,7 @@ def check_unchanged(name: str | None, as_json: bool) -> int | None:
 def repeat(stored: workspace.Stored, as_json: bool) -> int:
     """Print a stored verdict and since when it stands; returns the exit code of the check."""
     assert stored.grade is not None
-    since = f"unchanged since {stored.at}; --fresh draws new data"
+    since = f"unchanged since {clean(stored.at)}; --fresh draws new data"
     if as_json:
         print(stored.grade.to_json(), end="")
         print(since, file=sys.stderr)
@@ -94,7 +96,7 @@ def show_check(grade: Grade) -> None:
     if step is not None:
         show(f"Next: mlekit hint {step.id}, or mlekit why {step.id}")
     elif grade.stages and all(stage.complete for stage in grade.stages):
-        show("Next: mlekit next, or the kit's solution explained: mlekit solution")
+        show(f"Next: mlekit next, or the kit's solution explained: mlekit solution {grade.stages[0].id}")
 
 
 def stage_names() -> Names:
@@ -105,7 +107,7 @@ def stage_names() -> Names:
 
 def all_complete() -> int:
     """Say that there is nothing left to check."""
-    print("All stages are complete. Name one to check it again, or grade everything on new data: mlekit grade .")
+    show("All stages are complete. Name one to check it again, or grade everything on new data: mlekit grade .")
     return 0
 
 
@@ -124,6 +126,8 @@ def notices(mine: workspace.Workspace | None) -> None:
 def _state(mine: workspace.Workspace, stage: stages.Stage, here: bool) -> str:
     stored = mine.load(stage)
     word = "-" if stored is None or stored.grade is None else "complete" if stored.complete else "begun"
+    if stored is not None and stored.complete and here and not workspace.unchanged(mine, stage, stored):
+        word = "changed"
     return f"{word} (here)" if here else word
 
 
@@ -134,9 +138,13 @@ def next_step(mine: workspace.Workspace, as_json: bool) -> int | None:
         notices(mine)
         return all_complete()
     stored = mine.load(stage)
+    if stored is not None and stored.complete and not workspace.unchanged(mine, stage, stored):
+        show(
+            f"{stage.folder.name} was complete at {clean(stored.at)}; files have changed since. Check again: mlekit check"
+        )
+        return 0
     if stored is not None and stored.complete:
-        last = stage == stages.all_stages()[-1]
-        return all_complete() if last and not as_json else None
+        return None if as_json or stage != stages.all_stages()[-1] else _at_the_end(mine, stage)
     notices(mine)
     brief = f"briefs/{stage.folder.name}/README.md"
     step = first_to_mend(stored.grade) if stored and stored.grade else None
@@ -156,6 +164,17 @@ def next_step(mine: workspace.Workspace, as_json: bool) -> int | None:
     return 0
 
 
+def _at_the_end(mine: workspace.Workspace, stage: stages.Stage) -> int:
+    """Say that no further stage is there, and which of those before are open."""
+    open_ = [one for one in stages.all_stages() if not ((stored := mine.load(one)) and stored.complete)]
+    if not open_:
+        return all_complete()
+    names = ", ".join(one.folder.name for one in open_)
+    show(f"{stage.folder.name} is complete, and the last stage that is there. Not checked or not complete: {names}.")
+    show(f"Next: mlekit check {open_[0].id}")
+    return 0
+
+
 def first_to_mend(grade: Grade) -> CheckResult | None:
     """The check to look at first: a required one that fails, before one that waits for it, before the others."""
     order = {Outcome.FAIL: 0, Outcome.BLOCKED: 1}
@@ -166,15 +185,14 @@ def first_to_mend(grade: Grade) -> CheckResult | None:
 def hint(name: str | None, again: bool, as_json: bool) -> int:
     """Print one more hint of a stage, or the hint for a check; returns the exit code."""
     try:
-        mine = workspace.find(Path.cwd())
+        mine = workspace.here()
     except workspace.NoWorkspace as problem:
         return refuse(str(problem))
-    check = next((one for one in stages.all_checks() if one.id == name), None)
+    check = find_check(name) if name else None
     try:
         stage = stages.find(check.stage if check else name) if name else progress.current(mine)
     except stages.UnknownStage:
-        known = ", ".join(one.id for one in stages.all_checks())
-        return refuse(f"there is no stage or check {name!r}; the checks are {known}")
+        return refuse(unknown_check(name or ""))
     if stage is None:
         return all_complete()
     if check:
@@ -204,6 +222,24 @@ def hint(name: str | None, again: bool, as_json: bool) -> int:
     return _show_hints(stage, chosen, f"{more}. For one check: mlekit hint {step.id if step else 'CHECK'}", as_json)
 
 
+def find_check(name: str) -> CheckSpec | None:
+    """The check of this id, or the only one whose id ends so."""
+    every = stages.all_checks()
+    ends = [one for one in every if one.id.partition(".")[2] == name]
+    return next((one for one in every if one.id == name), ends[0] if len(ends) == 1 else None)
+
+
+def unknown_check(name: str) -> str:
+    """What to say where no check is called so: the nearest names, else all of the nearest stage."""
+    import difflib
+
+    known = [one.id for one in stages.all_checks()]
+    near = difflib.get_close_matches(name, [*known, *(one.partition(".")[2] for one in known)], 3)
+    if near:
+        return f"there is no check {name!r}; did you mean {' or '.join(near)}?"
+    return f"there is no check {name!r}; the checks are {', '.join(known)}"
+
+
 def _show_hints(stage: stages.Stage, found: Sequence[hints.Hint], more: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"stage": stage.id, "hints": [{"title": h.title, "text": h.text} for h in found]}))
@@ -226,13 +262,25 @@ def prose(text: str, style: Style) -> Iterator[str]:
     for number, block in enumerate(text.split("```")):
         if number % 2:
             yield from (f"    {line}" for line in block.splitlines()[1:])
-            continue
-        for paragraph in (part for part in block.split("\n\n") if part.strip()):
-            if paragraph.lstrip().startswith(("- ", "| ", "1. ", "#")):
-                yield from paragraph.strip("\n").splitlines()
-            else:
-                yield from style.wrap(paragraph)
             yield ""
+            continue
+        for paragraph in (part.strip("\n") for part in block.split("\n\n") if part.strip()):
+            yield from _paragraph(LINK.sub(r"\1", paragraph), style)
+            yield ""
+
+
+def _paragraph(text: str, style: Style) -> Iterator[str]:
+    """A paragraph, a heading, a table as it is, or the items of a list with their lines hanging."""
+    if text.startswith("#"):
+        yield from (style.paint(line, BOLD) for line in style.wrap(text.lstrip("# ")))
+    elif text.startswith("|"):
+        yield from text.splitlines()
+    elif ITEM.match(text):
+        for item in re.split(r"\n(?=(?:-|\d+\.) )", text):
+            mark, _, rest = item.partition(" ")
+            yield from style.wrap(rest, len(mark) + 1, mark)
+    else:
+        yield from style.wrap(text)
 
 
 def show(*paragraphs: str) -> None:

@@ -25,16 +25,21 @@ AREAS = ("out", "state", "work")  # the folders that tests can write
 START_SECONDS = 60
 MAX_REQUEST = 1_000_000  # bytes of one call
 MAX_CALLS = 500  # of commands by the tests in one run
-TIMED_OUT, NOT_FOUND = 124, 127  # as shells say it
+TIMED_OUT, COULD_NOT_RUN, NOT_FOUND = 124, 126, 127  # as shells say it
 POLL_SECONDS = 0.01
-PASSED_ON = ("MLEKIT_REFUSAL", "PYTHONHASHSEED", "OMP_NUM_THREADS")  # of the environment in which the tests call
+PASSED_ON = ("MLEKIT_REFUSAL", "PYTHONHASHSEED")  # of the environment in which the tests call
+
+
+class Ended(Exception):
+    """The proxy was over before the tests were; the message says how."""
 
 
 class FaultProxy:
     """Use as a context around the run of the tests.
 
     `shared` is the folder below which the tests write, `copies` an empty one of the same size for the commands, `line` an empty
-    one that the tests can see. Raises SandboxFault on leaving when the proxy itself failed.
+    one that the tests can see. Raises SandboxFault where it does not start, and Ended on leaving where it was over before the
+    tests: then nothing can be said of them.
     """
 
     def __init__(
@@ -93,9 +98,9 @@ class FaultProxy:
         self._proxy.stop(0)
         self._judge.close()
         self._thread.join(timeout=START_SECONDS)
-        if ended is not None and ended.ended == "exited" and problem is None:
-            raise SandboxFault(
-                f"the proxy between tests and commands failed ({ended.sentence()}): {ended.output[-300:]}"
+        if ended is not None and problem is None:
+            raise Ended(
+                f"what its tests wrote or asked for ended the proxy that stands in for its commands: {ended.sentence()}"
             )
 
     def _job(self) -> Job:
@@ -107,7 +112,6 @@ class FaultProxy:
         settings = {
             "fault": self._fault,
             "address": self._sandbox.path(line / "calls"),
-            "judge": self._sandbox.path(own / "judge"),
             "scratch": self._sandbox.path(scratch),
             "areas": [
                 {
@@ -118,10 +122,10 @@ class FaultProxy:
                 for area, mount in copies.items()
             ],
         }
-        (self._copies / "own" / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        self._settings = settings
         home = Mount(self._submission.folder, "submission")
         return Job(
-            ["python", kit / "fault_proxy.py", own / "settings.json"],
+            ["python", kit / "fault_proxy.py", own / "judge"],
             [kit, own, shared, line, scratch, home, *copies.values()],
             cwd=home,
             env={"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
@@ -149,6 +153,9 @@ class FaultProxy:
             except TimeoutError:
                 continue
             connection.settimeout(START_SECONDS)
+            connection.sendall(
+                json.dumps(self._settings).encode() + b"\n"
+            )  # by no file: paths of the tests could lead to it
             with connection.makefile("rb") as stream:
                 stream.readline(MAX_REQUEST)
             connection.settimeout(None)
@@ -182,7 +189,10 @@ class FaultProxy:
             return {"code": NOT_FOUND, "output": "this is no call of a command\n"}
         if any("\0" in word for word in (*words, *env.values())):
             return {"code": NOT_FOUND, "output": "an argument holds a zero byte\n"}
-        finished = self._run([*real, *words], env)
+        try:
+            finished = self._run([*real, *words], env)
+        except SandboxFault as problem:
+            return {"code": COULD_NOT_RUN, "output": f"{problem}\n"}
         codes = {"time": TIMED_OUT, "missing": NOT_FOUND}
         code = finished.code if finished.code is not None else codes.get(finished.ended, 1)
         said = "" if finished.ended == "exited" else f"{finished.sentence()}\n"

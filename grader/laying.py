@@ -33,13 +33,15 @@ class NotPossible(ValueError):
 class Laid:
     """What was done: paths below the workspace.
 
-    `aside` are files of the kit that lie beside the learner's own of the same name, which was kept.
+    `aside` are files of the kit that lie beside the learner's own of the same name, which was kept; `left` are files of the learner
+    in folders out of which files were moved away.
     """
 
     written: list[Path] = field(default_factory=list)
     replaced: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
+    left: list[Path] = field(default_factory=list)
     backup: Path | None = None
 
 
@@ -87,7 +89,8 @@ def restore(mine: Workspace, files: Mapping[Path, Path], name: str, remove: Iter
 
 def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Path | None, aside: Path | None) -> Laid:
     laid = Laid()
-    for relative in (*files, *remove):
+    beside = [folder_ / "x" for folder_ in (backup, aside) if folder_ is not None]
+    for relative in (*files, *remove, *beside):
         _possible(folder, relative)
     old = [p for p in files if os.path.lexists(folder / p) and not _same(folder / p, files[p])]
     gone = [p for p in sorted(remove) if os.path.lexists(folder / p)]
@@ -110,10 +113,27 @@ def _lay(folder: Path, files: Mapping[Path, Path], remove: set[Path], backup: Pa
         for relative in gone:
             (folder / relative).unlink()
             laid.removed.append(relative)
+        laid.left = sorted(
+            path.relative_to(folder)
+            for parent in {folder / relative.parent for relative in gone} - {folder}
+            for path in parent.glob("*")
+            if path.is_file() and path.relative_to(folder) not in files
+        )
     except OSError as problem:
         kept = f"; what was there is kept in {folder / laid.backup}" if laid.backup else ""
         raise NotPossible(f"{problem.filename or folder} cannot be written ({problem.strerror}){kept}") from None
     return laid
+
+
+def check_briefs(mine: Workspace) -> None:
+    """Find out before anything is changed whether the briefs can be laid down. Raises NotPossible."""
+    for relative in _briefs():
+        _possible(mine.folder, relative)
+
+
+def add_briefs(mine: Workspace) -> Laid:
+    """Lay down briefs that are not there yet; one that was changed stays, and the kit's goes to `.mlekit/starters/`."""
+    return _lay(mine.folder, _briefs(), set(), None, aside=Path(STATE, "starters"))
 
 
 def _possible(folder: Path, relative: Path) -> None:
@@ -136,17 +156,18 @@ def _copy(source: Path, target: Path) -> None:
     try:
         shutil.copyfile(source, partial, follow_symlinks=False)
         os.replace(partial, target)
+    except OSError as problem:
+        raise OSError(problem.errno, problem.strerror, str(target)) from None
     finally:
         partial.unlink(missing_ok=True)
 
 
-def briefs(target: Path) -> None:
-    """Lay down the texts a learner reads: briefs, the map and the contract, with their links to each other intact."""
+def _briefs() -> dict[Path, Path]:
+    """The texts a learner reads, by path below the workspace: briefs, the map and the contract, their links intact."""
     exercises = home.exercises()
-    for source in (exercises / "README.md", exercises / "CONTRACT.md", *sorted((exercises / "schemas").glob("*.json"))):
-        _copy(source, target / BRIEFS / source.relative_to(exercises))
-    for stage in all_stages():
-        _copy(stage.folder / "README.md", target / BRIEFS / stage.folder.name / "README.md")
+    found = [exercises / "README.md", exercises / "CONTRACT.md", *sorted((exercises / "schemas").glob("*.json"))]
+    found += [stage.folder / "README.md" for stage in all_stages()]
+    return {Path(BRIEFS, source.relative_to(exercises)): source for source in found}
 
 
 def data(target: Path) -> None:
@@ -177,7 +198,8 @@ def make(target: Path, stage: Stage, workflow: str) -> None:
         (partial / ".gitignore").write_text(IGNORED, encoding="utf-8")
         (partial / ".github" / "workflows").mkdir(parents=True)
         (partial / ".github" / "workflows" / "mlekit.yml").write_text(workflow, encoding="utf-8")
-        briefs(partial)
+        for relative, source in _briefs().items():
+            _copy(source, partial / relative)
         data(partial)
         progress.save(Workspace(partial), progress.Progress(stage=stage.id))
         if target.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def new(
     from grader import fast, laying, stages, workspace
     from grader.cli import Refused
 
-    chosen, target = stages.find(stage), folder.absolute()
+    chosen, target = stages.find(stage), _cwd() / os.path.normpath(folder)
     above = workspace.above(target)
     if above is not None and not inside:
         raise Refused(
@@ -71,7 +72,8 @@ def new(
         "",
         f"  cd {_quoted(folder)}",
         f"  open {laying.BRIEFS}/{chosen.folder.name}/README.md{_begin(chosen)}",
-        "  mlekit check           run the checks of the stage (mlekit watch: at every change)",
+        "  mlekit check           run the checks of the stage",
+        "  mlekit watch           the same at every change",
         "  mlekit hint            when you are stuck, one more each time",
         "  mlekit next            what to do next, at any time",
     )
@@ -102,7 +104,7 @@ def next_step(as_json: JsonOption = False) -> None:
     """Say what to do next; when the stage is complete, lay down what the next one starts from."""
     from grader import fast, laying, progress, stages, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     answered = fast.next_step(mine, as_json)
     if answered is not None:
         raise typer.Exit(answered)
@@ -121,9 +123,12 @@ def goto(
     """Start a stage from the kit's work for all before it; your own files are kept in a backup."""
     from grader import laying, stages, workspace
 
-    mine, chosen = workspace.find(Path.cwd()), stages.find(stage)
+    mine, chosen = workspace.here(), stages.find(stage)
     name = f"goto-{chosen.folder.name}"
     laid = _laid(mine, lambda: laying.restore(mine, laying.checkpoint(chosen), name, laying.later_files(chosen)))
+    for one in stages.all_stages():
+        if one.id >= chosen.id:
+            mine.forget(one)
     _arrive(mine, chosen, laid, as_json)
 
 
@@ -131,23 +136,28 @@ def reset(stage: StageArgument = None, as_json: JsonOption = False) -> None:
     """Lay down what the stage started with; your own files are kept in a backup."""
     from grader import laying, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     chosen = _chosen(mine, stage)
-    laid = _laid(mine, lambda: laying.restore(mine, laying.starter(chosen), f"reset-{chosen.folder.name}"))
+    files = laying.starter(chosen)
+    if not (mine.folder / "pyproject.toml").exists():
+        files |= {p: s for p, s in laying.checkpoint(chosen).items() if p.name == "pyproject.toml"}
+    laid = _laid(mine, lambda: laying.restore(mine, files, f"reset-{chosen.folder.name}"))
+    mine.forget(chosen)
     _tell(chosen, laid, as_json, [f"{chosen.folder.name} is as it started. Check it: mlekit check {chosen.id}"])
 
 
 def _laid(mine: Workspace, lay: Callable[[], Laid]) -> Laid:
     from grader import laying
-    from grader.cli import Refused
+    from grader.cli import Refused, unwritable
 
     try:
+        laying.check_briefs(mine)
         laid = lay()
-        laying.briefs(mine.folder)
+        laying.add_briefs(mine)
     except laying.NotPossible as problem:
         raise Refused(str(problem)) from None
     except OSError as problem:
-        raise Refused(f"{problem.filename} cannot be written ({problem.strerror})") from None
+        raise Refused(unwritable(mine.folder, problem)) from None
     return laid
 
 
@@ -179,8 +189,10 @@ def _tell(stage: Stage, laid: Laid, as_json: bool, said: Sequence[str]) -> None:
         fast.show(
             f"  kept        {path} is yours; the kit's lies in {laid.aside[0].parts[0]}/starters/ to compare".rstrip()
         )
+    for path in laid.left:
+        typer.echo(f"  {'left':<10}  {path}")
     if laid.backup:
-        fast.show(f"What was there before is in {laid.backup}.")
+        fast.show(f"What was there before is in {laid.backup}; this brings it back:", f"  cp -R {laid.backup}/. .")
     fast.show(*said)
 
 
@@ -216,8 +228,8 @@ def watch(stage: StageArgument = None) -> None:
     """Check the stage again at every change of your files, until Ctrl-C."""
     from grader import watching, workspace
 
-    mine = workspace.find(Path.cwd())
-    raise typer.Exit(watching.watch(mine, _chosen(mine, stage)))
+    mine = workspace.here()
+    raise typer.Exit(watching.watch(mine, _chosen(mine, stage) if stage else None))
 
 
 def solution(
@@ -231,7 +243,7 @@ def solution(
     """Show how the kit solved a stage you have completed, explained and beside your own work."""
     from grader import asking, workspace
 
-    mine = workspace.find(Path.cwd())
+    mine = workspace.here()
     raise typer.Exit(asking.solution(mine, _chosen(mine, stage), diff, early, as_json))
 
 
@@ -239,7 +251,16 @@ def doctor(as_json: JsonOption = False) -> None:
     """Look at Python, packages, isolation, ports and disk, and say how to mend what is wrong."""
     from grader import doctor as look
 
-    raise typer.Exit(look.report(look.examine(Path.cwd()), as_json, sys.stdout))
+    raise typer.Exit(look.report(look.examine(_cwd()), as_json, sys.stdout))
+
+
+def _cwd() -> Path:
+    from grader.workspace import NoWorkspace
+
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise NoWorkspace("the folder you are in is not there any more; change into one that is") from None
 
 
 def _chosen(mine: Workspace, name: str | None) -> Stage:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grader import __version__, workspace
+from grader.reading import small_text
 from grader.stages import Stage, all_stages
 from grader.verdict import write_atomically
 from grader.workspace import STATE, Workspace
@@ -57,7 +58,7 @@ def load(mine: Workspace) -> Progress:
     """The progress of a workspace; a damaged file is set aside with a notice, and what it said is found out anew."""
     path = path_of(mine)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(small_text(path))
         hints, solutions = data.get("hints", {}), data.get("solutions", {})
         stage = data.get("stage")
         if not isinstance(stage, (str, type(None))) or not all(type(n) is int and n >= 0 for n in hints.values()):
@@ -65,7 +66,7 @@ def load(mine: Workspace) -> Progress:
         return Progress(stage, hints, {str(k): str(v) for k, v in solutions.items()}, str(data["kit"]))
     except FileNotFoundError:
         return Progress()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         mine.notices.append(workspace.set_aside(path, "where you are is taken from your last checks"))
         return Progress()
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,15 +22,45 @@ from grader.sandbox.base import MEBI, Argument
 
 MAX_TOTAL_MB = 1024
 MAX_ENTRY_MB = 128
+MAX_GIVEN_MB = 512  # of what a run is given
+
+
+class NotKept(Exception):
+    """What a run was given is too large or too odd to be told apart cheaply; the run is not kept."""
 
 
 def content_of(path: Path) -> str:
-    """SHA-256 over the relative paths and bytes of a file or of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        inner = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(path)}\0{inner}\n".encode("utf-8", "surrogateescape"))
+    """SHA-256 over the relative paths and bytes of a file or of all files of a folder. Raises NotKept.
+
+    Links, FIFOs and devices count by what they are, never by what they lead to.
+    """
+    digest, left = hashlib.sha256(), MAX_GIVEN_MB * MEBI
+    try:
+        for file in [path] if path.is_file() else sorted(_every_file(path)):
+            found = file.lstat()
+            left -= found.st_size
+            if left < 0:
+                raise NotKept
+            inner = _digest(file) if stat.S_ISREG(found.st_mode) else f"{stat.S_IFMT(found.st_mode)}"
+            digest.update(f"{file.relative_to(path)}\0{inner}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
+        raise NotKept from None
     return digest.hexdigest()
+
+
+def _every_file(folder: Path) -> Iterator[Path]:
+    for where, _, names in os.walk(folder, onerror=_raise):
+        yield from (Path(where, name) for name in names)
+
+
+def _raise(problem: OSError) -> None:
+    raise problem
+
+
+def _digest(path: Path) -> str:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class RunCache:
@@ -44,7 +74,7 @@ class RunCache:
     def key(
         self, label: str, argv: Sequence[Argument], env: dict[str, Argument], mounts: Iterable[Mount], rung: str
     ) -> str:
-        """The hash of what decides the outcome of a run; `label` keeps two deliberate repetitions apart."""
+        """The hash of what decides the outcome of a run; `label` keeps two deliberate repetitions apart. Raises NotKept."""
         described = {
             "label": label,
             "kit": __version__,
@@ -80,10 +110,13 @@ class RunCache:
 
     def _prune(self) -> None:
         """Forget the runs used longest ago where all together are too large."""
-        entries = sorted((e for e in self._folder.iterdir() if e.is_dir()), key=lambda e: -e.stat().st_mtime)
+        entries = [e for e in self._folder.iterdir() if e.is_dir() and not e.is_symlink()]
         total = 0
-        for entry in entries:
-            total += sum(p.stat().st_size for p in entry.rglob("*") if p.is_file())
+        for entry in sorted(entries, key=lambda e: -e.lstat().st_mtime):
+            try:
+                total += sum(path.lstat().st_size for path in _every_file(entry))
+            except OSError:
+                total = MAX_TOTAL_MB * MEBI + 1  # nothing that this class has written
             if total > MAX_TOTAL_MB * MEBI:
                 shutil.rmtree(entry, ignore_errors=True)
 
@@ -95,10 +128,13 @@ def _described(value: Argument) -> str:
 def _plain_files(folder: Path) -> bool:
     """Whether a folder holds regular files and folders only, and not too much of them."""
     total = 0
-    for where, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            found = Path(where, name).lstat()
-            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-                return False
-            total += found.st_size
+    try:
+        for where, folders, names in os.walk(folder, onerror=_raise):
+            for name in (*folders, *names):
+                found = Path(where, name).lstat()
+                if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                    return False
+                total += found.st_size
+    except OSError:
+        return False
     return total <= MAX_ENTRY_MB * MEBI

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from grader.contract import Manifest
-from grader.runcache import RunCache
+from grader.runcache import NotKept, RunCache
 from grader.sandbox import Finished, Job, Limits, Mount, Sandbox
 from grader.sandbox.base import MEBI, Argument
 
@@ -30,6 +31,8 @@ PROGRAMS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how what can be executed 
 MAX_FILES = MAX_FOLDERS = 5_000
 MAX_TOTAL_MB = 256
 CONTRACT_EXIT_REFUSED = 2
+TELLING = ("FAILED ", "ERROR ", "FAIL: ", "ERROR: ")
+TELLING_ERROR = re.compile(r"(E\s+)?[A-Za-z_.]*(Error|Exception|Exit)\b")
 
 
 class UnusableSubmission(Exception):
@@ -139,6 +142,13 @@ class Ran:
         return lines[-1].strip()[:300] if lines else ""
 
     @property
+    def telling_line(self) -> str:
+        """The last line that names what failed, as test runners and tracebacks have it; else the last line."""
+        lines = [line.strip() for line in self.finished.output.splitlines()]
+        telling = [line for line in lines if line.startswith(TELLING) or TELLING_ERROR.match(line)]
+        return telling[-1][:300] if telling else self.last_line
+
+    @property
     def absent(self) -> bool:
         """Whether there is no such program yet, which is owed rather than wrong."""
         package = (self.module or "").partition(".")[0]
@@ -190,6 +200,7 @@ class Submission:
         tools: Sequence[Mount] = (),
         kit_python: bool = False,
         network: bool = False,
+        in_turn: bool = False,
     ) -> Ran:
         """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
 
@@ -201,7 +212,7 @@ class Submission:
         written, state = Mount(out / "out", "out", writable=True), Mount(out / "state", "state", writable=True)
         job = self.job(argv, [*reads, *tools], written, state, limits, env)
         job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
-        finished = self._finish(job, out)
+        finished = self._finish(job, out, in_turn)
         self.records.append(Record(self.labels.get(out, command), job, out, finished))
         words = [word for word in argv if isinstance(word, str)]
         module = words[2] if len(words) > 2 and words[1] == "-m" else None
@@ -229,17 +240,23 @@ class Submission:
             network=False,
         )
 
-    def _finish(self, job: Job, out: Path) -> Finished:
+    def _finish(self, job: Job, out: Path, in_turn: bool) -> Finished:
         """Run a job, or lay down what it wrote when it was last run on exactly the same."""
-        if self.cache is None:
+        if in_turn:
+            finished = self.sandbox.start(job).wait()
+        elif self.cache is None:
             finished = self.sandbox.run(job)
         else:
-            key = self.cache.key(self.labels.get(out, ""), job.argv, dict(job.env), job.mounts, self.sandbox.name)
-            kept = self.cache.load(key, out)
+            try:
+                key = self.cache.key(self.labels.get(out, ""), job.argv, dict(job.env), job.mounts, self.sandbox.name)
+            except NotKept:
+                key = None
+            kept = self.cache.load(key, out) if key else None
             if kept is not None:
                 return kept
             finished = self.sandbox.run(job)
-            self.cache.keep(key, out, finished)
+            if key:
+                self.cache.keep(key, out, finished)
         self.seconds += finished.seconds
         return finished
 

@@ -197,7 +197,7 @@ def read_grade(path: Path) -> Grade:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:
-        raise UnreadableGrade(f"{path} cannot be read: {problem}") from None
+        raise UnreadableGrade(f"{path} cannot be read ({getattr(problem, 'strerror', None) or 'not UTF-8'})") from None
     except (json.JSONDecodeError, RecursionError) as problem:
         raise UnreadableGrade(f"{path} is not JSON: {problem}") from None
     try:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from watchfiles import Change, DefaultFilter
 from watchfiles import watch as changes
 
-from grader import fast
+from grader import fast, progress
 from grader.stages import Stage
 from grader.submission import SKIPPED_ENDINGS, SKIPPED_FOLDERS
 from grader.workspace import STATE, Workspace
@@ -23,7 +23,7 @@ from grader.workspace import STATE, Workspace
 LOCK = "watch.lock"
 QUIET_MS, LOOK_MS = 120, 40  # how long nothing must change before a check starts, and how often that is looked at
 END_SECONDS = 15
-IGNORED_FOLDERS = ("data", "out")  # what notebooks and grading write
+IGNORED_FOLDERS = ("data", "out", "briefs")  # what notebooks and the kit write
 
 
 class Counts(DefaultFilter):
@@ -34,11 +34,17 @@ class Counts(DefaultFilter):
         self._own = tuple(str(folder / name) + os.sep for name in IGNORED_FOLDERS)
 
     def __call__(self, change: Change, path: str) -> bool:
-        return super().__call__(change, path) and not path.endswith(SKIPPED_ENDINGS) and not path.startswith(self._own)
+        name = Path(path).name
+        if name.startswith(".") or name.endswith(SKIPPED_ENDINGS) or path.startswith(self._own):
+            return False
+        return super().__call__(change, path)
 
 
-def watch(mine: Workspace, stage: Stage) -> int:
-    """Run `mlekit check` of the stage now and after each change; a check under way is ended when files change."""
+def watch(mine: Workspace, stage: Stage | None) -> int:
+    """Run `mlekit check` of the stage (None: the one at work) now and after each change.
+
+    A check under way is ended when files change.
+    """
     from grader.cli import Refused
 
     path = mine.folder / STATE / LOCK
@@ -63,14 +69,14 @@ def watch(mine: Workspace, stage: Stage) -> int:
     return 0
 
 
-def _loop(mine: Workspace, stage: Stage, stop: threading.Event) -> None:
+def _loop(mine: Workspace, stage: Stage | None, stop: threading.Event) -> None:
     running, told = _check(mine, stage), False
     try:
         for changed in _changes(mine.folder, stop):
             if changed:
                 _end(running)
                 names = ", ".join(sorted({Path(path).name for path in changed})[:3])
-                fast.show("", f"{time.strftime('%H:%M:%S')} {names} changed; checking {stage.folder.name}")
+                fast.show("", f"{time.strftime('%H:%M:%S')} {names} changed; checking {_name(mine, stage)}")
                 running, told = _check(mine, stage), False
             elif not told and running.poll() is not None:
                 told = True
@@ -88,9 +94,14 @@ def _changes(folder: Path, stop: threading.Event) -> Iterator[set[str]]:
         yield {path for _, path in found}
 
 
-def _check(mine: Workspace, stage: Stage) -> subprocess.Popen[bytes]:
+def _name(mine: Workspace, stage: Stage | None) -> str:
+    found = stage or progress.current(mine)
+    return found.folder.name if found else "nothing, since all is complete"
+
+
+def _check(mine: Workspace, stage: Stage | None) -> subprocess.Popen[bytes]:
     """A check in a process of its own, which Ctrl-C in the terminal does not reach before us."""
-    line = [sys.executable, "-m", "grader", "check", stage.id]
+    line = [sys.executable, "-m", "grader", "check", *([stage.id] if stage else [])]
     return subprocess.Popen(line, cwd=mine.folder, stdin=subprocess.DEVNULL, start_new_session=True)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grader import __version__
+from grader.reading import small_text
 from grader.stages import Stage
 from grader.verdict import Grade, grade_from, write_atomically
 
@@ -69,8 +70,8 @@ class Workspace:
 
     @property
     def runs(self) -> Path:
-        """Where finished runs are kept, so that a check goes on instead of starting over."""
-        return self.folder / STATE / "runs"
+        """Where finished runs are kept, so that a check goes on instead of starting over. Raises NoWorkspace."""
+        return self.own(Path(STATE, "runs"))
 
     def state_file(self, stage: Stage) -> Path:
         return self.folder / STATE / f"check-{stage.id}.json"
@@ -79,7 +80,7 @@ class Workspace:
         """The last check of a stage, if any; a damaged file is set aside with a notice."""
         path = self.state_file(stage)
         try:
-            return _stored(json.loads(path.read_text(encoding="utf-8")))
+            return _stored(json.loads(small_text(path)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -89,6 +90,19 @@ class Workspace:
     def store(self, stage: Stage, stored: Stored) -> None:
         write_atomically(self.state_file(stage), stored.to_json())
 
+    def own(self, relative: Path) -> Path:
+        """A path below the workspace that may be written or removed. Raises NoWorkspace where a link leads elsewhere."""
+        for part in (relative, *relative.parents):
+            if (self.folder / part).is_symlink():
+                raise NoWorkspace(
+                    f"{self.folder / part} is a link; move it away, since what it leads to may not be ours"
+                )
+        return self.folder / relative
+
+    def forget(self, stage: Stage) -> None:
+        """Forget what was found of a stage, whose files are others now."""
+        self.state_file(stage).unlink(missing_ok=True)
+
     def signature(self, skipped: Skipped) -> str:
         """A hash over path, size and time of change of every file that counts; nothing is opened."""
         digest = hashlib.sha256()
@@ -97,10 +111,22 @@ class Workspace:
         return digest.hexdigest()
 
 
+def here() -> Workspace:
+    """The workspace one is in. Raises NoWorkspace."""
+    try:
+        return find(Path.cwd())
+    except FileNotFoundError:
+        raise NoWorkspace("the folder you are in is not there any more; change into one that is") from None
+
+
 def find(start: Path) -> Workspace:
     """The workspace that `start` is in. Raises NoWorkspace."""
     for folder in (start, *start.parents):
         if _declares(folder / "pyproject.toml"):
+            if (folder / STATE).is_symlink():
+                raise NoWorkspace(
+                    f"{folder / STATE} is a link; put a folder in its place, since files are written and removed there"
+                )
             return Workspace(folder)
     raise NoWorkspace(
         f"{start} is not in a workspace: neither it nor a folder above has a pyproject.toml with [tool.mlekit]; "
@@ -117,9 +143,11 @@ def above(folder: Path) -> Workspace | None:
 
 
 def _declares(path: Path) -> bool:
+    if (path.parent / STATE / "progress.toml").is_file():
+        return True  # made by `new`: where its pyproject.toml is gone, the check says how to get it back
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        table = tomllib.loads(small_text(path))
+    except (OSError, ValueError, RecursionError):
         return (
             path.is_file() and (path.parent / STATE).is_dir()
         )  # a broken one is still theirs: the check says what is wrong
@@ -166,7 +194,7 @@ def _lines(folder: Path | str, root: str, skipped: Skipped) -> Iterator[bytes]:
 
 
 def _stored(data: dict[str, Any]) -> Stored:
-    if data["format"] != FORMAT or not 0 <= data["seed"] < 2**63:
+    if data["format"] != FORMAT or type(data["seed"]) is not int or not 0 <= data["seed"] < 2**63:
         raise ValueError("not a stored check of this kit")
     skipped = Skipped(*(tuple(map(str, data["skipped"][name])) for name in ("folders", "endings")))
     grade = None if data["grade"] is None else grade_from(data["grade"])

@@ -33,7 +33,7 @@ from grader.contract import (
     read_manifest,
     tables,
 )
-from grader.contract.manifest import MAX_BYTES, Claim, CommandName, Documents, parse_manifest
+from grader.contract.manifest import MAX_BYTES, CommandName, Documents, parse_manifest
 from grader.contract.parts import implemented
 from grader.contract.sentences import shown
 from grader.sandbox import Limits, Mount
@@ -80,8 +80,6 @@ def manifest(tmp_path, text: str | bytes):
         pytest.param(HEAD + 'notebook = "a\\u0000b"\n', ["notebook is 'a\\x00b'", "inside"], id="path with NUL"),
         pytest.param(HEAD + "notebook = ['a.ipynb']\n", ["notebook is ['a.ipynb']", "must be text"], id="path list"),
         pytest.param(HEAD + "features = 4\n", ["features is 4", "must be text"], id="features number"),
-        pytest.param(HEAD + "test_claims = 'row_order'\n", ["test_claims is 'row_order'", "a list"], id="claims text"),
-        pytest.param(HEAD + "test_claims = ['rows']\n", ["test_claims.0 is 'rows'", "'row_order'"], id="unknown claim"),
         pytest.param(HEAD + "commands = 'train'\n", ["commands is 'train'", "a table"], id="commands text"),
         pytest.param(HEAD + "commands = ['train']\n", ["commands is ['train']", "a table"], id="commands list"),
         pytest.param(HEAD + "commands.trian = 'a'\n", ["commands has the key 'trian'", "'train'"], id="unknown command"),
@@ -157,7 +155,6 @@ def test_an_unreadable_manifest_says_so(tmp_path):
         pytest.param("[tool.other]\na = 1\n" + HEAD, "contract", 1, id="other tools beside it"),
         pytest.param(HEAD + "notebook = 'päper/ein heft.ipynb'\n", "notebook", "päper/ein heft.ipynb", id="odd path"),
         pytest.param(HEAD + "notebook = './a..b.ipynb'\n", "notebook", "./a..b.ipynb", id="dots in a name"),
-        pytest.param(HEAD + "test_claims = []\n", "test_claims", (), id="no claims"),
         pytest.param(HEAD + "[tool.mlekit.commands]\n", "commands", {}, id="no commands"),
     ],
 )
@@ -182,7 +179,6 @@ def test_a_command_is_words_and_never_a_shell_line(line, words):
 
 def test_every_name_of_a_command_is_in_manifest_and_contract_alike():
     assert tuple(c.name for c in commands.COMMANDS) == get_args(CommandName)
-    assert [n for n, _ in commands.CLAIMS] == list(get_args(Claim))
     assert {name for _, name, _ in commands.DOCUMENTS} == set(Documents.model_fields)
 
 

@@ -32,14 +32,14 @@ ANNOTATIONS = """\
 SUMMARY = """\
 ## mlekit: work
 
-**Result: 1.3 Implementation of the end-to-end ML workflow: no level yet; 1.4 System design and implementation: no level yet; 1 of 2 checks passed, 1 fail.**
+**Result: 1.3 Implementation of the end-to-end ML workflow: no level yet; 1.4 System design and implementation: no level yet; 1 of 2 checks passed, 1 fail in 1 stage.**
 
 ### Levels the work shows
 
 | row | certain | at most | because |
 | --- | --- | --- | --- |
 | 1.3 Implementation of the end-to-end ML workflow | not yet | not yet | Not yet Junior: the critical check baseline.honest fails. |
-| 1.4 System design and implementation | - | - | Junior is for people: this grading has no check for it. |
+| 1.4 System design and implementation | - | - | No check for Junior in the stages graded. |
 
 ### Next
 

@@ -137,6 +137,20 @@ def test_a_check_says_measured_bar_what_to_do_and_how_to_see_it_again():
     assert "Why there is no verdict this machine has no container engine" in said
 
 
+def test_a_page_of_one_check_shows_only_that():
+    text = html(graded(check("baseline.alone", Outcome.FAIL, reason="we looked")), NAMES, one_check=True)
+    assert "we looked" in text
+    assert not re.search("Levels the work shows|Scorecard|not graded", text)
+    assert len(re.findall("<details", text)) == len(re.findall("<details [^>]*open", text)) == 1
+
+
+def test_charts_are_seen_without_a_click():
+    text = page_of("real")
+    assert (
+        text.count("<figure") == len(re.findall(r"<details [^>]*open(?:(?!</details>).)*?<figure", text, re.DOTALL)) > 3
+    )
+
+
 def test_what_is_next_is_open_and_at_most_three_steps_are_named():
     grade = graded(*(check(f"baseline.c{n}", Outcome.FAIL) for n in range(9)))
     text = html(grade, NAMES)
@@ -330,15 +344,15 @@ def test_in_a_browser_a_script_that_slips_in_does_not_run(visit):
 
 def test_in_a_browser_a_link_to_a_closed_card_opens_it(visit):
     page, _ = visit(page_of("real"))
-    card = page.locator("details", has=page.locator("#check-package\\.trains"))
+    card = page.locator("details", has=page.locator("#check-baseline\\.runs_top_to_bottom"))
     assert card.get_attribute("open") is None
-    page.evaluate("location.hash = '#check-package.trains'")
-    page.wait_for_function("document.getElementById('check-package.trains').closest('details').open")
+    page.evaluate("location.hash = '#check-baseline.runs_top_to_bottom'")
+    page.wait_for_function("document.getElementById('check-baseline.runs_top_to_bottom').closest('details').open")
 
 
 def test_in_a_browser_paper_shows_what_is_closed_on_the_screen(visit):
     page, _ = visit(page_of("real"))
-    closed = page.locator("#check-package\\.trains .command")
+    closed = page.locator("#check-baseline\\.runs_top_to_bottom .command")
     assert not closed.is_visible()
     page.emulate_media(media="print")
     assert closed.bounding_box()["height"] > 10

@@ -281,9 +281,9 @@ def test_why_lays_down_rows_files_a_report_and_a_script_that_runs_again(mine):
     assert rows[0].startswith("row_id,probability,probability_again")
     assert 1 < len(rows) <= 51
     assert "<svg" in (case / "report.html").read_text() or "after-departure" in (case / "report.html").read_text()
-    script = case / "1-run" / "run.sh"
+    (script,) = case.glob("*-run/run.sh")
     assert f"sh {script.relative_to(mine.folder)}" in result.stdout
-    written = case / "1-run" / "wrote" / "out" / "predictions.parquet"
+    written = script.parent / "wrote" / "out" / "predictions.parquet"
     written.unlink()
     assert subprocess.run(["sh", script], capture_output=True, check=False, cwd=mine.folder.parent).returncode == 0
     assert written.is_file()
@@ -382,6 +382,113 @@ def test_a_workspace_that_cannot_be_written_is_refused_with_the_reason(mine):
         (mine.folder / ".mlekit").chmod(0o755)
 
 
+# What is not what it seems
+
+
+def test_briefs_that_were_edited_stay(mine):
+    brief = mine.folder / "briefs/01-baseline/README.md"
+    brief.write_text("my notes")
+    (mine.folder / "briefs/CONTRACT.md").unlink()
+    for command in (["reset"], ["goto", "02"], ["goto", "01"]):
+        assert mlekit(*command, cwd=mine.folder).returncode == 0
+        assert brief.read_text() == "my notes"
+    assert (mine.folder / "briefs/CONTRACT.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("link", "command"),
+    [
+        ("briefs", ["reset"]),
+        (".mlekit/solutions", ["solution", "--early"]),
+        (".mlekit/why", ["why", "baseline.calibrated"]),
+        (".mlekit/runs", ["check"]),
+        (".mlekit/backups", ["reset"]),
+        (".mlekit", ["hint"]),
+        (".mlekit", ["next"]),
+    ],
+)
+def test_nothing_is_written_or_removed_through_a_link(mine, tmp_path, link, command):
+    (mine.folder / NOTEBOOK).write_text("mine")
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("01-baseline", "baseline.calibrated", "a"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "thesis.txt").write_text("mine")
+    place = mine.folder / link
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.symlink_to(elsewhere)
+    before = tree(elsewhere)
+    refused(mlekit(*command, cwd=mine.folder), link, "link")
+    assert tree(elsewhere) == before
+    assert (mine.folder / NOTEBOOK).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", ".mlekit/progress.toml", ".mlekit/check-01.json"])
+@pytest.mark.parametrize("what", ["fifo", "without end", "brackets"])
+def test_an_odd_file_makes_nobody_wait(mine, name, what):
+    path = mine.folder / name
+    path.unlink(missing_ok=True)
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "brackets":
+        path.write_text("x = " + "[" * 100_000)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 33)
+    for command in ("list", "next", "hint"):
+        began = time.monotonic()
+        result = mlekit(command, cwd=mine.folder)
+        assert result.returncode in (0, 2), result.stderr
+        assert "Traceback" not in result.stderr
+        assert "fault of the kit" not in result.stderr
+        assert time.monotonic() - began < 20
+
+
+def test_a_folder_that_is_gone_is_said_so(tmp_path):
+    (tmp_path / "gone").mkdir()
+    for command in ("hint", "next", "check", "doctor", "new x"):
+        line = f"cd gone && rmdir ../gone && {MLEKIT} {command}; mkdir ../gone"
+        done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "is not there any more" in done.stderr, done.stderr
+
+
+def test_a_missing_pyproject_is_laid_down_again_by_a_reset(mine):
+    (mine.folder / "pyproject.toml").unlink()
+    refused(mlekit("check", cwd=mine.folder), "pyproject.toml")
+    assert mlekit("reset", cwd=mine.folder).returncode == 0
+    assert "contract = 1" in (mine.folder / "pyproject.toml").read_text()
+
+
+def test_an_interrupted_check_keeps_what_was_found_before(mine):
+    stored_check(mine.folder)
+    notebook = mine.folder / NOTEBOOK
+    notebook.write_text(notebook.read_text() + " ")
+    running = subprocess.Popen(
+        [MLEKIT, "check"], cwd=mine.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(4)
+    running.send_signal(signal.SIGINT)
+    out, errors = running.communicate(timeout=60)
+    assert "interrupted" in errors
+    assert out == ""
+    kept = mine.load(FIRST)
+    assert kept is not None
+    assert kept.complete
+    assert "changed (here)" in mlekit("list", cwd=mine.folder).stdout
+
+
+def test_going_to_a_stage_forgets_what_was_found_of_it(mine):
+    stored_check(mine.folder)
+    assert mlekit("goto", "01", cwd=mine.folder).returncode == 0
+    assert mine.load(FIRST) is None
+
+
+def test_names_that_nearly_fit_are_suggested_and_endings_are_enough(mine):
+    refused(mlekit("hint", "baseline.calibratd", cwd=mine.folder), "did you mean baseline.calibrated")
+    assert mlekit("hint", "calibrated", cwd=mine.folder).stdout.startswith("baseline.calibrated")
+    refused(mlekit("check", "09", cwd=mine.folder), "stage 09 is not there yet")
+
+
 # watch
 
 
@@ -420,7 +527,9 @@ class Watching:
 
 def test_watch_checks_at_a_change_one_at_a_time_and_ends_clean(mine):
     notebook = mine.folder / NOTEBOOK
-    broken = {"cells": [{"cell_type": "code", "source": "stop", "metadata": {}, "outputs": [], "execution_count": None}]}
+    broken = {
+        "cells": [{"cell_type": "code", "source": "stop", "metadata": {}, "outputs": [], "execution_count": None}]
+    }
     notebook.write_text(json.dumps({**broken, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
     watching = Watching(mine.folder)
     try:
@@ -435,3 +544,35 @@ def test_watch_checks_at_a_change_one_at_a_time_and_ends_clean(mine):
     assert mlekit("hint", cwd=mine.folder).returncode == 0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(mine.folder) not in left
+
+
+FULL = """
+mount -t tmpfs -o size=200k tmpfs "$1" && cp -r "$2/." "$1" && cd "$1" || exit 99
+dd if=/dev/zero of=fill bs=1k count=1000 2>/dev/null
+for line in "check" "next" "hint" "list" "goto 02" "reset" "why baseline.calibrated" "solution --early" "new other"; do
+    "$3" $line >/dev/null 2>"$1.said"; echo "$line: $? $(tail -n 1 "$1.said")"
+done
+cmp notebooks/baseline.ipynb "$2/notebooks/baseline.ipynb" && echo kept
+"""
+
+
+def test_on_a_full_disk_commands_say_so_and_nothing_is_lost(tmp_path):
+    (tmp_path / "disk").mkdir()
+    line = ["unshare", "-Urm", "sh", "-c", FULL, "sh", tmp_path / "disk", FIRST.folder / "starter", MLEKIT]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("this machine lets nobody mount a small disk")
+    answers = dict(re.findall(r"^([a-z]+).*: (\d+) ", done.stdout, re.MULTILINE))
+    assert answers == {
+        "check": "2",
+        "next": "0",
+        "hint": "0",
+        "list": "0",
+        "goto": "2",
+        "reset": "2",
+        "why": "2",
+        "solution": "2",
+        "new": "2",
+    }
+    assert "kept" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr

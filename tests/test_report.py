@@ -148,7 +148,7 @@ def test_the_terminal_report_begins_with_the_headline_rows_and_ends_with_the_res
     assert len([line for line in lines if re.match(r"\d\.\d ", line)]) == 16
     assert last_paragraph(text).startswith("Result: 1.3 Implementation")
     assert last_paragraph(text).endswith(
-        "1 of 6 checks passed, 1 provided, 1 fail, 1 blocked, 1 not run, 1 grader error."
+        "1 of 6 checks passed, 1 provided, 1 fail, 1 blocked, 1 not run, 1 grader error in 2 stages."
     )
 
 

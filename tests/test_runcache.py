@@ -10,7 +10,7 @@ from poolkit import POOL, passing, said
 
 from grader import home, stages
 from grader.engine import Plan, grade
-from grader.runcache import RunCache
+from grader.runcache import NotKept, RunCache, content_of
 from grader.sandbox import Finished, detect
 
 ENDED = Finished("exited", 0, 1.5, "said")
@@ -62,3 +62,43 @@ def test_a_damaged_entry_is_run_again(tmp_path):
     cache.keep("k", out, ENDED)
     (tmp_path / "runs" / "k" / "finished.json").write_text("{")
     assert cache.load("k", tmp_path / "again") is None
+
+
+def test_what_is_given_is_told_apart_by_content_and_never_by_what_a_link_leads_to(tmp_path):
+    folder, other = tmp_path / "given", tmp_path / "other"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    before = content_of(folder)
+    (folder / "a").write_text("2")
+    assert content_of(folder) != before
+    other.write_text("x")
+    (folder / "link").symlink_to(other)
+    linked = content_of(folder)
+    other.write_text("y")
+    assert content_of(folder) == linked
+
+
+@pytest.mark.parametrize("what", ["without end", "deep"])
+def test_what_is_too_large_or_too_deep_is_not_kept(tmp_path, what):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    if what == "deep":
+        here = os.open(folder, os.O_RDONLY)
+        for _ in range(30):
+            os.mkdir("d" * 200, dir_fd=here)
+            here, before = os.open("d" * 200, os.O_RDONLY, dir_fd=here), here
+            os.close(before)
+        os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.close(here)
+    else:
+        with (folder / "large").open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(NotKept):
+        content_of(folder)
+
+
+def test_a_link_among_the_kept_runs_leads_nowhere(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a").symlink_to("/")
+    RunCache(tmp_path / "runs")
+    assert (tmp_path / "runs" / "a").is_symlink()

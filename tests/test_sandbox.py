@@ -20,6 +20,7 @@ from grader.printable import printable
 from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose, detect, namespaces
 from grader.sandbox.choose import remedy
 from grader.sandbox.plain import Plain
+from grader.sandbox.process import Turns, planned
 from grader.sandbox.reader import Reader, Unreadable, regular_file
 
 ENV = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
@@ -687,3 +688,22 @@ def test_the_plain_rung_leaves_no_files(tmp_path):
     before = set(Path(tempfile.gettempdir()).glob("mlekit-job-*"))
     Plain().run(job(tmp_path, "import os; open(os.environ['TMPDIR'] + '/x', 'w').write('x')"))
     assert set(Path(tempfile.gettempdir()).glob("mlekit-job-*")) <= before
+
+
+def test_of_those_who_wait_the_first_planned_goes_first():
+    turns, order, ready = Turns(1), [], threading.Event()
+
+    def work(place):
+        planned.set(place)
+        with turns:
+            order.append(place)
+
+    with turns:
+        threads = [threading.Thread(target=work, args=(place,)) for place in (3, 1, 2)]
+        for thread in threads:
+            thread.start()
+        while len(turns._waiting) < 3:
+            ready.wait(0.01)
+    for thread in threads:
+        thread.join(10)
+    assert order == [1, 2, 3]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from grader.sandbox import Limits, Sandbox
+from grader.sandbox.process import planned
 from grader.sandbox.reader import Reader
 from grader.submission import Submission
 from grader.verdict import Chart, Outcome
@@ -133,8 +134,13 @@ class Grading:
         """Start shared work if it has not been, without waiting for it."""
         with self._lock:
             if work not in self._done:
-                self._done[work] = self.pool.submit(work.function, self)
+                self._done[work] = self.pool.submit(self._do, work, len(self._done) + 1)
             return self._done[work]
+
+    def _do(self, work: Work[T], place: int) -> T:
+        """Do work in its turn: of jobs that wait for a core, the one whose check comes first goes first."""
+        planned.set(place)
+        return work.function(self)
 
     def get(self, work: Work[T]) -> T:
         """The result of shared work; raises what the work raised.

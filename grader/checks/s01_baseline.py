@@ -52,11 +52,20 @@ def case(grading: Grading) -> Case:
     )
 
 
-def run_notebook(grading: Grading, rows: Rows, label: str, data_folder: Path | None = None) -> Ran:
-    """Execute the submission's notebook in the sandbox on the hidden data (or another DATA folder) and `rows`."""
+def notebook_of(grading: Grading) -> str:
+    """The path of the notebook below the submission. Raises Owed where it is not there."""
     notebook = grading.submission.manifest.notebook
     if not (grading.submission.folder / notebook).is_file():
-        raise Owed(f"the notebook {notebook} is not there; write it, or name yours in [tool.mlekit] notebook")
+        raise Owed(
+            f"the notebook {notebook} is not there; write it, name yours in [tool.mlekit] notebook, or lay down the one the stage "
+            "started with: mlekit reset"
+        )
+    return notebook
+
+
+def run_notebook(grading: Grading, rows: Rows, label: str, data_folder: Path | None = None) -> Ran:
+    """Execute the submission's notebook in the sandbox on the hidden data (or another DATA folder) and `rows`."""
+    notebook = notebook_of(grading)
     given = grading.folder(f"{label}-rows")
     rows.write(given / "rows.parquet")
     out = grading.folder(label, grading.limits.disk_mb)
@@ -79,6 +88,7 @@ def run_notebook(grading: Grading, rows: Rows, label: str, data_folder: Path | N
 
 @work
 def first_run(grading: Grading) -> Ran:
+    notebook_of(grading)
     return run_notebook(grading, grading.get(case).rows, "run")
 
 
@@ -100,7 +110,7 @@ def first_answers(grading: Grading) -> np.ndarray:
     """The probabilities of the first run; for the checks that need them, it is owed that it went well."""
     try:
         return answers(grading, grading.get(first_run))
-    except Fault:
+    except (Fault, Owed):
         raise Owed("the notebook has to run and score every row first: see baseline.runs_top_to_bottom") from None
 
 
@@ -269,11 +279,19 @@ def split_by_time(grading: Grading) -> Finding:
         )  # fmt: skip
     share = len(mine.late) / mine.between
     if share < BARS["contiguous"]:
+        days = _validated_by_day(grading, mine)
+        missing = days.loc[days["validated"] == 0, "day"].tolist()
+        if missing:
+            return failed(
+                f"{len(missing)} days between your first and last validation day are missing ({', '.join(missing[:3])}...); "
+                "validation has to be one unbroken stretch of the calendar",
+                f"{share:.0%} of the flights from first to last day", f"{BARS['contiguous']:.0%}", chart,
+            ).showing("days", days)  # fmt: skip
         return failed(
             "the validation rows are not one stretch of the calendar: other flights of the same days were left out, so the "
             "model may have learned from them",
             f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}", chart,
-        ).showing("days", _validated_by_day(grading, mine))  # fmt: skip
+        ).showing("days", days)  # fmt: skip
     if problem := _report_problem(mine):
         return failed(*problem, chart)
     again = grading.get(later_labels_run)
@@ -286,7 +304,8 @@ def split_by_time(grading: Grading) -> Finding:
     if not same or moved.any():
         return failed(
             "we exchanged outcomes between the flights from the first validation row on, and the validation scores moved; "
-            "the model that is validated has learned from flights it should not know yet",
+            "the model that is validated has learned from flights of the validation days (all validation scores have to come "
+            "from one model fitted before the first of them; folds that roll forward are sound elsewhere, but not asked here)",
             f"{moved.mean():.1%} of scores moved" if same else "other validation rows", "0 %", chart,
         ).showing("moved", predictions.moved(flights.iloc[second.positions], before, second.probability, EQUAL))  # fmt: skip
     score = statistics.auc(mine.late, mine.probability)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from grader import home, stages
 from grader.checks import charts, predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
 from grader.contract.outputs import ModelRecord, Refusal, SuiteResult
-from grader.faultproxy import FaultProxy
+from grader.faultproxy import Ended, FaultProxy
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
@@ -193,11 +195,17 @@ def trains_from_fresh_copy(grading: Grading) -> Finding:
             "model.json does not repeat the configuration that train was given",
             f"{window[0]} to {window[1]}, seed {record.seed}", f"{case_.window[0]} to {case_.window[1]}, seed {SEED}",
         )  # fmt: skip
-    bar = f"1 to {case_.labelled_in_window:,} rows"
-    if not 0 < record.rows <= case_.labelled_in_window:
+    least = math.ceil(BARS["rows"] * case_.labelled_in_window)
+    bar = f"{least:,} to {case_.labelled_in_window:,} rows"
+    if record.rows > case_.labelled_in_window:
         return failed(
             "model.json counts more training rows than the configured window has landed flights; only flights scheduled "
             "from train_start to train_end may be learned from", f"{record.rows:,} rows", bar,
+        )  # fmt: skip
+    if record.rows < least:
+        return failed(
+            "by model.json less than half of the landed flights of the configured window were learned from",
+            f"{record.rows:,} rows", bar,
         )  # fmt: skip
     return passed("train worked in a fresh copy on data it had not seen", f"{record.rows:,} rows", bar)
 
@@ -284,7 +292,14 @@ def rows_stand_alone(grading: Grading) -> Finding:
     return passed("rows get the same answer alone, in another order and in the full batch", value, bar)
 
 
-@check("package.survives_odd_rows", uses=[case, first_training, model, first_answers])
+@work
+def odd_answers(grading: Grading) -> tuple[Rows, np.ndarray]:
+    """A file in which some rows are odd, and what each row got."""
+    rows = odd_rows(grading.get(case).rows)
+    return rows, predict(grading, "predict-odd", grading.get(model), rows)
+
+
+@check("package.survives_odd_rows", uses=[case, first_training, model, first_answers, odd_answers])
 def survives_odd_rows(grading: Grading) -> Finding:
     """Categories never seen, missing values and extreme numbers get a finite probability, in the same file as usual rows.
 
@@ -293,8 +308,7 @@ def survives_odd_rows(grading: Grading) -> Finding:
     """
     import numpy as np
 
-    rows = odd_rows(grading.get(case).rows)
-    found = predict(grading, "predict-odd", grading.get(model), rows)
+    rows, found = grading.get(odd_answers)
     before = grading.get(first_answers)[ODD : len(found)]
     usual = np.abs(found[ODD:] - before)
     if usual.max() > BARS["equal"]:
@@ -403,22 +417,35 @@ def plain_tests(grading: Grading) -> Ran:
 
 
 @work
-def broken_tests(grading: Grading) -> Ran:
-    """The same with commands that do nothing but fail."""
-    return own_tests(grading, "tests-broken", "broken")
+def hidden_order(grading: Grading) -> list[str]:
+    """What stands between tests and commands in each further run, in an order that nothing outside tells.
+
+    Some runs have no fault in them: tests that guess when to fail, or fail by chance, fail there too.
+    """
+    order = ["broken", *FAULTS, *UNFAULTED]
+    random.SystemRandom().shuffle(order)
+    return order
 
 
-def faulty_tests(fault: str) -> Work[Ran]:
-    """The submission's own tests while one fault is planted in its commands."""
+def further_tests(place: int) -> Work[Ran]:
+    """The submission's own tests with what the hidden order has at a place; not run where they fail without any fault."""
 
     @work
     def run(grading: Grading) -> Ran:
-        return own_tests(grading, f"tests-{fault}", fault)
+        good = grading.get(plain_tests)
+        fault = grading.get(hidden_order)[place]
+        return own_tests(grading, f"tests-{fault}", "none" if fault in UNFAULTED else fault) if good.ok else good
 
     return run
 
 
-TESTS_WITH = {fault: faulty_tests(fault) for fault in FAULTS}
+UNFAULTED = ("unfaulted", "unfaulted again")
+FURTHER = [further_tests(place) for place in range(1 + len(FAULTS) + len(UNFAULTED))]
+
+
+def tests_behind(grading: Grading, what: str) -> Ran:
+    """The run of the tests with `what` in their way."""
+    return grading.get(FURTHER[grading.get(hidden_order).index(what)])
 
 
 def own_tests(grading: Grading, label: str, fault: str) -> Ran:
@@ -432,13 +459,17 @@ def own_tests(grading: Grading, label: str, fault: str) -> Ran:
     settings, written = Mount(given, "given"), Mount(out / "out", "out", writable=True)
     scratch, tools = Mount(out / "work", "work", writable=True), [Mount(INSIDE, "kit"), Mount(line, "line")]
     arguments: list[Argument] = [*argv, "--commands", settings / "commands.json", "--out", written / "tests.json"]
-    with proxy:
-        return grading.submission.run(
-            "test", arguments, [settings, scratch], out, grading.limits, {"TMPDIR": scratch}, tools, kit_python=True
-        )
+    try:
+        with grading.sandbox.turn, proxy:  # the proxy lives as long as its tests, not while they wait for a core
+            return grading.submission.run(
+                "test", arguments, [settings, scratch], out, grading.limits, {"TMPDIR": scratch}, tools, kit_python=True,
+                in_turn=True,
+            )  # fmt: skip
+    except Ended as problem:
+        raise Fault(f"we ran its tests; {problem}") from None
 
 
-@check("package.tests_accept_good", uses=[plain_tests, broken_tests])
+@check("package.tests_accept_good", uses=[plain_tests, hidden_order, *FURTHER])
 def tests_accept_good(grading: Grading) -> Finding:
     """The submission's own tests call the commands they are given and pass when those are right.
 
@@ -449,7 +480,7 @@ def tests_accept_good(grading: Grading) -> Finding:
     if ran.absent:
         raise Owed(f"there is no test command yet; {ran.sentence()}")
     if not ran.ok:
-        raise Fault(f"we ran its tests on its own commands; {ran.sentence()}")
+        raise Fault(f"we ran its tests on its own commands; {ran.finished.sentence()}: {ran.telling_line}")
     result = predictions.read_json(
         grading.reader, SuiteResult, ran.out / "tests.json", "its tests ended well on its own commands, but "
     )
@@ -458,7 +489,14 @@ def tests_accept_good(grading: Grading) -> Finding:
             "its tests ended with exit code 0 on its own commands, but tests.json does not say that some passed and none failed",
             f"{result.passed} passed, {result.failed} failed", "at least 1 passed, 0 failed",
         )  # fmt: skip
-    if grading.get(broken_tests).ok:
+    for name in UNFAULTED:
+        again = tests_behind(grading, name)
+        if not again.ok:
+            return failed(
+                "its tests passed on its own commands once and failed another time, with nothing changed; they depend on chance, "
+                f"time or the order of runs: {again.telling_line}", f"exit {again.finished.code}", "exit 0 each time",
+            )  # fmt: skip
+    if tests_behind(grading, "broken").ok:
         return failed(
             "its tests passed although the commands they were given did nothing but fail; they have to call those commands",
             "exit 0", "exit 1",
@@ -470,18 +508,18 @@ def tests_accept_good(grading: Grading) -> Finding:
     )
 
 
-@check("package.tests_catch_faults", uses=[plain_tests, *TESTS_WITH.values()])
+@check("package.tests_catch_faults", uses=[plain_tests, hidden_order, *FURTHER])
 def tests_catch_faults(grading: Grading) -> Finding:
     """The submission's own tests fail when a fault is planted in what its commands do.
 
     Catches: tests that only look for files; tests without assertions; tests that never call predict.
     Accepts: one fault of the five missed.
     """
-    if not grading.get(plain_tests).ok:
-        raise Owed("its tests have to pass on its own commands first: see package.tests_accept_good")
+    if not all(ran.ok for ran in (grading.get(plain_tests), *(tests_behind(grading, name) for name in UNFAULTED))):
+        raise Owed("its tests have to pass on its own commands first, each time: see package.tests_accept_good")
     missed = []
-    for fault, run in TESTS_WITH.items():
-        finished = grading.get(run).finished
+    for fault in FAULTS:
+        finished = tests_behind(grading, fault).finished
         if not (finished.ended == "exited" and finished.code == 1):
             missed.append(FAULTS[fault])
     caught = len(FAULTS) - len(missed)

@@ -344,15 +344,6 @@ CONFIG = (
     Key("train_end", 'text, "YYYY-MM-DD"', "last day to learn from, included"),
 )
 
-CLAIMS = (
-    ("row_order", "answers stand in the order of the rows"),
-    ("missing_values", "a null gets a finite probability"),
-    ("unseen_category", "a category not seen in training gets a finite probability"),
-    ("reproducible", "the same seed and data give the same predictions"),
-    ("config_refused", "a wrong configuration is refused"),
-    ("probability_range", "every probability is finite and from 0 to 1"),
-)
-
 ENVIRONMENT = (
     Variable("MLEKIT_CONTRACT", "01", "`1`, the version of this contract"),
     Variable("MLEKIT_REFUSAL", "01", "the file to write a refusal to"),

@@ -129,9 +129,6 @@ def _manifest() -> str:
             for stage, name, meaning in commands.DOCUMENTS
         ],
     )
-    claims = _table(
-        ["claim", "your tests notice when it no longer holds that"], [[f"`{n}`", m] for n, m in commands.CLAIMS]
-    )
     return f"""\
 ## The manifest
 
@@ -142,7 +139,6 @@ def _manifest() -> str:
 contract = {CONTRACT}
 environment = "kit"
 notebook = "notebooks/baseline.ipynb"
-test_claims = ["row_order", "reproducible"]
 
 [tool.mlekit.commands]
 train = "python -m flightdelay.train"
@@ -158,10 +154,6 @@ error that is ignored costs more time than one that is named. Paths are inside t
 **Commands** are split into words as a shell would, and run without one: no `&&`, `|`, `~` or `$NAME`. The grader adds the options.
 Declare all of them on the first day; one whose program is not there yet is reported as blocked, not as wrong. The names, with
 the stage each first appears in: {names}.
-
-**Claims** (`test_claims`) are what your own tests say they catch:
-
-{claims}
 
 **Documents** (`[tool.mlekit.documents]`) are files that later stages read (planned: may still change):
 

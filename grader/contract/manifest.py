@@ -18,7 +18,6 @@ CommandName = Literal[
     "train", "predict", "test", "validate", "features", "staleness", "register", "promote", "rollback", "pipeline", "serve",
     "export-log", "ops", "monitor", "loop", "analyze", "decide", "ci", "batch", "replay",
 ]  # fmt: skip
-Claim = Literal["row_order", "missing_values", "unseen_category", "reproducible", "config_refused", "probability_range"]
 
 
 class ManifestProblem(Exception):
@@ -81,7 +80,6 @@ class Manifest(BaseModel):
     )
     notebook: RelativePath = Field("notebooks/baseline.ipynb", description="The notebook of stage 01.")
     features: RelativePath = Field("features.toml", description="The feature definitions of stage 04.")
-    test_claims: tuple[Claim, ...] = Field((), description="What the submission's own tests claim to catch (stage 02).")
     documents: Documents = Field(default_factory=Documents, description="Declared files of later stages.")
     commands: dict[CommandName, Command] = Field(
         default_factory=dict, description="Command lines by name, split into words as a shell would, run without one."

@@ -86,7 +86,10 @@ class ModelRecord(Output):
 
     train_start: Day = Field(description="First day of the training window, as the configuration gave it.")
     train_end: Day = Field(description="Last day of the training window, inclusive, as the configuration gave it.")
-    rows: int = Field(ge=1, description="Number of flights with a label that the model learned from.")
+    rows: int = Field(
+        ge=1,
+        description="Number of flights with a label that the model learned from; at least half of those in the window.",
+    )
     seed: int = Field(description="The seed the configuration gave.")
 
     @model_validator(mode="after")

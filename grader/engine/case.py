@@ -6,6 +6,7 @@ opened.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -23,34 +24,44 @@ from grader.submission import Record, Submission
 if TYPE_CHECKING:
     from grader.checks.api import CaseRows
 
-MAX_FILE_MB = 64
+MAX_TOTAL_MB, MAX_FILES = 256, 2_000  # of everything that is laid down
+WELL = "#!/bin/sh -e"  # how the script of a run begins that ended well
 GIVEN_BY_US = ("kit", "line")  # mounts that are tools of the grader
 
 
 def lay_down(folder: Path, home: Path, submission: Submission, rows: tuple[CaseRows, ...]) -> None:
     """Write the case of all runs of this grading into `folder`; `home` is the learner's own folder, for the commands."""
     names: dict[Path, str] = {}
+    budget = Budget()
     for table in rows:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{table.name}.csv").write_text(table.table.to_csv(index=False), encoding="utf-8")
-    for number, record in enumerate(submission.records, 1):
+    begun = list(submission.labels)
+    records = sorted(submission.records, key=lambda record: begun.index(record.out))
+    for record in records:
+        _given(record, submission, folder, names, budget)
+    given = {source: folder / name for source, name in names.items()}
+    for number, record in enumerate(records, 1):
         here = folder / f"{number}-{_plain(record.label)}"
         here.mkdir(parents=True)
         (here / "output.txt").write_text(record.finished.output, encoding="utf-8")
-        _copy(record.out, here / "wrote")
-        places = {submission.folder: Path(), **_given(record, submission, folder, names), record.out: here / "wrote"}
+        budget.copy(record.out, here / "wrote")
+        places = {
+            submission.folder: Path(),
+            **given,
+            record.out: here / "wrote",
+        }
         _commands(record, submission, folder)
         (here / "run.sh").write_text(_script(record, submission, home, places), encoding="utf-8")
 
 
-def _given(record: Record, submission: Submission, folder: Path, names: dict[Path, str]) -> dict[Path, Path]:
-    """Copy what a run was given, once for all runs; where each source has gone."""
+def _given(record: Record, submission: Submission, folder: Path, names: dict[Path, str], budget: Budget) -> None:
+    """Copy what a run was given, once for all runs; `names` tells where each source has gone."""
     for mount in record.job.mounts:
         if mount.writable or mount.name in (*GIVEN_BY_US, "submission") or mount.source in names:
             continue
         names[mount.source] = _plain(submission.labels.get(mount.source, mount.name))
-        _copy(mount.source, folder / names[mount.source])
-    return {source: folder / name for source, name in names.items()}
+        budget.copy(mount.source, folder / names[mount.source])
 
 
 def _commands(record: Record, submission: Submission, folder: Path) -> None:
@@ -74,7 +85,7 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
         return str(outside)
 
     lines = [
-        "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
+        WELL if record.finished.ok else "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
         *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in ("PATH", "HOME", "TMPDIR")),
         "exec " + shlex.join(spelled(part) for part in record.job.argv),
     ]  # fmt: skip
@@ -89,18 +100,32 @@ def _plain(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", label) or "run"
 
 
-def _copy(source: Path, target: Path) -> None:
-    for relative, path in _regular(source):
-        copy = target / relative
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            continue
-        with os.fdopen(handle, "rb") as read, copy.open("wb") as write:
-            if os.fstat(handle).st_size <= MAX_FILE_MB << 20:
-                shutil.copyfileobj(read, write)
-    target.mkdir(parents=True, exist_ok=True)
+class Budget:
+    """How much of all that a submission wrote is laid down; the first files come first."""
+
+    def __init__(self) -> None:
+        self.bytes, self.files = MAX_TOTAL_MB << 20, MAX_FILES
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy the regular files of a folder as far as the budget goes; what cannot be read or named is left out."""
+        for relative, path in _regular(source):
+            try:
+                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            with os.fdopen(handle, "rb") as read:
+                size = os.fstat(handle).st_size
+                if size > self.bytes or self.files < 1:
+                    continue
+                self.bytes, self.files = self.bytes - size, self.files - 1
+                try:
+                    (target / relative).parent.mkdir(parents=True, exist_ok=True)
+                    with (target / relative).open("wb") as write:
+                        shutil.copyfileobj(read, write)
+                except OSError as problem:
+                    if problem.errno == errno.ENOSPC:
+                        raise
+        target.mkdir(parents=True, exist_ok=True)
 
 
 def _regular(folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -122,7 +122,7 @@ class Question:
     alone: bool  # no check can show any of it
 
 
-def html(grade: Grade, names: Names, rubric: Rubric | None = None) -> str:
+def html(grade: Grade, names: Names, rubric: Rubric | None = None, one_check: bool = False) -> str:
     """The grade as one self-contained HTML page.
 
     Parameters
@@ -133,6 +133,8 @@ def html(grade: Grade, names: Names, rubric: Rubric | None = None) -> str:
         Titles of rows and stages; all of its stages stand on the ladder, graded or not.
     rubric
         Where the scorecard's questions come from; without it the kit's own.
+    one_check
+        Whether the page is about a single check, which shows no levels, stages and questions.
 
     Returns
     -------
@@ -151,14 +153,14 @@ def html(grade: Grade, names: Names, rubric: Rubric | None = None) -> str:
             css=css,
             policy=f"default-src 'none'; style-src 'sha256-{_digest(css)}'; base-uri 'none'; form-action 'none'",
             name=brief(PurePath(grade.submission.path).name or "submission"),
-            result=text(result_sentence(grade, names)),
+            result=text(f"{grade.checks[0].title}" if one_check else result_sentence(grade, names)),
             warnings=warnings(grade),
             legend=LEGEND,
-            map=level_map(grade, names, rubric),
-            steps=steps(grade, names),
-            ladder=ladder(grade, names),
-            stages=cards(grade, names),
-            scorecard=scorecard(names, rubric),
+            map=[] if one_check else level_map(grade, names, rubric),
+            steps=[] if one_check else steps(grade, names),
+            ladder=[] if one_check else ladder(grade, names),
+            stages=cards(grade, names, everything_open=one_check),
+            scorecard=[] if one_check else scorecard(names, rubric),
             method=method(grade),
             notes=[text(note) for note in grade.notes[:MAX_NOTES]],
             graded=bool(grade.checks),
@@ -281,14 +283,14 @@ def _stage_title(stage: str, names: Names) -> str:
     return f"{stage} {names.stages.get(stage, '')}".rstrip()
 
 
-def cards(grade: Grade, names: Names) -> list[tuple[str, list[Card]]]:
-    """The checks of each stage; those that are next are open."""
+def cards(grade: Grade, names: Names, everything_open: bool = False) -> list[tuple[str, list[Card]]]:
+    """The checks of each stage; those that are next, and those with charts, are open."""
     next_ids = {check.id for check in next_checks(grade, names)}
     drawn = iter(drawings([chart for check in grade.checks for chart in check.charts][:MAX_CHARTS]))
     found: dict[str, list[Card]] = {}
     for check in grade.checks:
         figures = tuple(_figure(chart, next(drawn, "")) for chart in check.charts)
-        found.setdefault(check.stage, []).append(_card(check, check.id in next_ids, names, figures))
+        found.setdefault(check.stage, []).append(_card(check, everything_open or check.id in next_ids, names, figures))
     return [(brief(_stage_title(stage, names)), made) for stage, made in found.items()]
 
 
@@ -309,7 +311,7 @@ def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure,
         reason=text(check.reason),
         reproduce=tuple(text(check.reproduce).split()),
         facts=_facts(check, names),
-        open=opened,
+        open=opened or bool(figures),
         figures=figures,
     )
 

@@ -80,7 +80,8 @@ def stages(grade: Grade, names: Names, style: Style) -> list[str]:
 
 
 def _check(check: CheckResult, style: Style) -> list[str]:
-    lines = style.wrap(check.title, WORD_WIDTH, f"  {WORDS[check.outcome]}", COLOURS[check.outcome])
+    title = check.title if check.required or check.critical else f"{check.title} (not required)"
+    lines = style.wrap(title, WORD_WIDTH, f"  {WORDS[check.outcome]}", COLOURS[check.outcome])
     if check.outcome in (Outcome.PASS, Outcome.PROVIDED):
         return lines
     for said in (check.id, measured(check), check.reason):
@@ -120,14 +121,16 @@ def completeness(grade: Grade, stage: str, names: Names) -> str:
     passed = sum(c.outcome in (Outcome.PASS, Outcome.PROVIDED) for c in required)
     complete = any(s.id == stage and s.complete for s in grade.stages)
     state = "complete" if complete else "not complete yet"
-    return f"{names.folder(stage)} is {state}: {passed} of {count(len(required), 'required check')} pass."
+    verb = "passes" if passed == len(required) == 1 else "pass"
+    return f"{names.folder(stage)} is {state}: {passed} of {count(len(required), 'required check')} {verb}."
 
 
 def result_sentence(grade: Grade, names: Names) -> str:
     """The result: the headline levels and the count of outcomes."""
     parts = [f"{names.row(row.row)}: {_level_phrase(row)}" for row in grade.rows if row.row in names.headline]
     levels = "; ".join(parts)
-    said = f"{_counts(grade.checks)}." if not levels else f"{levels}; {_counts(grade.checks)}."
+    counts = f"{_counts(grade.checks)} in {count(len(grade.stages), 'stage')}."
+    said = f"{levels}; {counts}" if levels else counts
     if not grade.finished:
         return f"Provisional, the grading did not finish: {said}"
     return f"Result: {said}"

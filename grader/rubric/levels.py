@@ -232,8 +232,8 @@ _WHY = {
 
 def _for_people(row: Row, level: Level) -> str:
     if row.cell(level).machine == "none":
-        return f"{_name(level)} is for people: no check can show it."
-    return f"{_name(level)} is for people: this grading has no check for it."
+        return f"{_name(level)} is for people to judge: no check can show it."
+    return f"No check for {_name(level)} in the stages graded."
 
 
 def _points(at: Standing, rule: Rule) -> str:

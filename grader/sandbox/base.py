@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -118,13 +119,18 @@ class Service(Protocol):
 
     def poll(self) -> Finished | None: ...
 
+    def wait(self) -> Finished: ...
+
     def stop(self, grace_seconds: float = 5.0) -> Finished: ...
 
 
 class Sandbox(Protocol):
-    """One rung of the isolation ladder."""
+    """One rung of the isolation ladder; `turn` is held while one of the few jobs runs that may run at once."""
 
     name: str
+
+    @property
+    def turn(self) -> AbstractContextManager[None]: ...
 
     def run(self, job: Job) -> Finished:
         """Run to the end, or to a limit; nothing of it is left afterwards. Raises SandboxFault."""

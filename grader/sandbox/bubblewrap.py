@@ -15,7 +15,7 @@ from pathlib import Path
 
 from grader.sandbox.base import MEBI, ROOT, Argument, Finished, Job, Mount, SandboxFault
 from grader.sandbox.members import Namespace
-from grader.sandbox.process import Ended, Process, Slots
+from grader.sandbox.process import Ended, Process, Slots, Turns
 
 SANDBOX_UID = 1000
 OLDEST = (0, 8)  # the first that can forbid further user namespaces inside
@@ -91,6 +91,11 @@ class Bubblewrap:
     def path(self, mount: Mount) -> str:
         """Where the job sees a mount."""
         return mount.inside()
+
+    @property
+    def turn(self) -> Turns:
+        """Held while one of the few jobs runs that may run at once."""
+        return self._slots.turn
 
     def close(self) -> None:
         self._slots.close()

@@ -16,7 +16,7 @@ import psutil
 
 from grader.sandbox.base import Argument, Finished, Job, Mount, SandboxFault
 from grader.sandbox.members import Family
-from grader.sandbox.process import NOT_RUNNABLE, Ended, Process, Slots
+from grader.sandbox.process import NOT_RUNNABLE, Ended, Process, Slots, Turns
 
 TOKEN = "MLEKIT_JOB"  # marks every process of one job, so that none of another is ended
 KILL_SECONDS = 3.0
@@ -56,6 +56,11 @@ class Plain:
     def path(self, mount: Mount) -> str:
         """Where the job sees a mount."""
         return str(mount.outside())
+
+    @property
+    def turn(self) -> Turns:
+        """Held while one of the few jobs runs that may run at once."""
+        return self._slots.turn
 
     def close(self) -> None:
         self._slots.close()

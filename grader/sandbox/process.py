@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import heapq
+import itertools
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
 from grader.printable import printable
@@ -23,6 +26,9 @@ LONGEST_POLL = 0.25
 ACCOUNT_SECONDS = 0.5  # proportional memory and folder sizes cost more, so they are looked at less often
 THREADS_PER_PROCESS = 32  # a job may have this many threads for every process that its limit allows
 NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP)
+planned: ContextVar[int] = ContextVar(
+    "planned", default=0
+)  # place in the plan of the work that a thread does; 0 goes first
 # bwrap ends with the thread that started it, so all are started by one that stays
 _starter = ThreadPoolExecutor(1, thread_name_prefix="mlekit-start")
 
@@ -183,11 +189,33 @@ class Ended:
 CANCELLED = Ended(Finished("cancelled", None, 0.0, ""))
 
 
+class Turns:
+    """At most so many at once; of those who wait, the one whose work was planned first goes first."""
+
+    def __init__(self, slots: int) -> None:
+        self._free, self._waiting = slots, list[tuple[int, int]]()
+        self._changed, self._arrivals = threading.Condition(), itertools.count()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            mine = (planned.get(), next(self._arrivals))
+            heapq.heappush(self._waiting, mine)
+            self._changed.wait_for(lambda: self._free > 0 and self._waiting[0] == mine)
+            heapq.heappop(self._waiting)
+            self._free -= 1
+            self._changed.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
+
+
 class Slots:
     """At most so many jobs of a sandbox at once, and all of them ended together."""
 
     def __init__(self, slots: int) -> None:
-        self.turn = threading.BoundedSemaphore(slots)
+        self.turn = Turns(slots)
         self._running: set[Process] = set()
         self._lock = threading.Lock()
         self._closed = False

@@ -10,14 +10,21 @@ import os
 import socket
 import sys
 
+COULD_NOT_RUN = 126  # as shells say it
+
 
 def main(address, command, argv):
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(address)
-        with line.makefile("rw", encoding="utf-8", errors="surrogateescape") as talk:
-            talk.write(json.dumps({"command": command, "argv": argv, "env": dict(os.environ)}) + "\n")
-            talk.flush()
-            answer = json.loads(talk.readline())
+    request = {"command": command, "argv": argv, "env": dict(os.environ), "cwd": os.getcwd()}
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(address)
+            with line.makefile("rw", encoding="utf-8", errors="surrogateescape") as talk:
+                talk.write(json.dumps(request) + "\n")
+                talk.flush()
+                answer = json.loads(talk.readline())
+    except (OSError, ValueError) as problem:
+        print(f"{command} could not be run ({problem})", file=sys.stderr)
+        return COULD_NOT_RUN
     sys.stderr.write(answer["output"])
     return answer["code"]
 

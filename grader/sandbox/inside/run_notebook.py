@@ -38,8 +38,9 @@ def main(path: str) -> int:
         return 1
     notebook.metadata.pop("kernelspec", None)
     client = Runner(
-        notebook, kernel_name="python3", timeout=None, allow_errors=False, resources={"metadata": {"path": "."}}
-    )
+        notebook, kernel_name="python3", timeout=None, allow_errors=False, resources={"metadata": {"path": "."}},
+        extra_arguments=["--log-level=ERROR"],  # not what the kernel thinks of its network, which is private
+    )  # fmt: skip
     try:
         client.execute()
     except CellExecutionError as problem:
