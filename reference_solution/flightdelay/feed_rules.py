@@ -10,6 +10,7 @@ import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from flightdelay.feed_contract import TableContract, kinds_of
 
 

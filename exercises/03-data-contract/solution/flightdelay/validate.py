@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from flightdelay import feed_rules as rules
 from flightdelay.feed_contract import TableContract, read_contract
 from flightdelay.feed_files import Truncated, read_files
