@@ -246,15 +246,15 @@ def test_a_solution_without_a_manifest_fails_when_really_graded(kit):
 
 
 def test_a_new_stage_says_what_is_to_be_written(kit):
-    made = new_stage("03-data-contract", kit)
+    made = new_stage("91-tide-tables", kit)
     assert all(path.is_file() for path in made)
-    problems = dev_check(["03"], root=kit, grade=False)
+    problems = dev_check(["91"], root=kit, grade=False)
     open_ = [path for path in made if "starter" not in path.parts]
     for path in open_:
         mine = [p for p in problems if p.startswith(path.relative_to(kit).as_posix()) and "TODO: " in p]
         assert mine, path
     others = [p for p in problems if "TODO: " not in p]
-    assert [p.split(": ")[0] for p in others] == ["reference_solution/flightdelay/data_contract.py", MAP], others
+    assert [p.split(": ")[0] for p in others] == ["reference_solution/flightdelay/tide_tables.py", MAP], others
 
 
 def test_a_new_stage_is_found_by_stages_and_graded(tmp_path):
@@ -262,17 +262,17 @@ def test_a_new_stage_is_found_by_stages_and_graded(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__", ".*", "checks")
     shutil.copytree(ROOT / "grader", kit / "grader", ignore=ignored, dirs_exist_ok=True)
     (kit / "datasets").symlink_to(ROOT / "datasets")
-    assert run(kit, "new-stage", "03-data-contract").returncode == 0
-    again = run(kit, "new-stage", "03-data-contract")
+    assert run(kit, "new-stage", "91-tide-tables").returncode == 0
+    again = run(kit, "new-stage", "91-tide-tables")
     assert again.returncode == 2
-    assert "03-data-contract is there already" in again.stderr
+    assert "91-tide-tables is there already" in again.stderr
     assert "Traceback" not in again.stderr
-    found = python(kit, "-c", "from grader import stages; print(stages.find('data-contract').folder.name)")
-    assert found.stdout.strip() == "03-data-contract", found.stderr
-    checked = run(kit, "check", "03")
+    found = python(kit, "-c", "from grader import stages; print(stages.find('tide-tables').folder.name)")
+    assert found.stdout.strip() == "91-tide-tables", found.stderr
+    checked = run(kit, "check", "91")
     assert checked.returncode == 1
-    assert "data_contract.does_its_work ends with fail" in checked.stdout, checked.stdout
-    assert "03-data-contract: grading the starter" in checked.stderr
+    assert "tide_tables.does_its_work ends with fail" in checked.stdout, checked.stdout
+    assert "91-tide-tables: grading the starter" in checked.stderr
     assert "Traceback" not in checked.stderr
 
 
@@ -289,9 +289,9 @@ def python(kit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_is_overwritten(kit):
-    new_stage("03-data-contract", kit)
+    new_stage("91-tide-tables", kit)
     before = {path: path.read_bytes() for path in kit.rglob("*") if path.is_file()}
-    for name in ("03-data-contract", "03-other", "04-data-contract", "01-baseline"):
+    for name in ("91-tide-tables", "91-other", "92-tide-tables", "01-baseline"):
         with pytest.raises(NotPossible, match="is there already"):
             new_stage(name, kit)
     assert before == {path: path.read_bytes() for path in kit.rglob("*") if path.is_file()}
@@ -315,7 +315,7 @@ def test_a_name_that_is_none_is_refused(kit, name):
 def test_an_installed_kit_takes_no_new_stage(tmp_path):
     shutil.copytree(ROOT / "exercises", tmp_path / "exercises")
     with pytest.raises(NotPossible, match="checkout"):
-        new_stage("03-data-contract", tmp_path)
+        new_stage("91-tide-tables", tmp_path)
 
 
 def test_the_command_says_how_much_it_found():

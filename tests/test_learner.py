@@ -291,7 +291,7 @@ def test_why_lays_down_rows_files_a_report_and_a_script_that_runs_again(mine):
 
 
 def test_why_of_an_unknown_check_lists_those_that_exist(mine):
-    refused(mlekit("why", "baseline.nothing", cwd=mine.folder), "baseline.nothing", "baseline.calibrated")
+    refused(mlekit("why", "baseline.xyzzy", cwd=mine.folder), "baseline.xyzzy", "baseline.calibrated")
 
 
 # solution

@@ -13,6 +13,8 @@ from grader.verdict import Outcome
 
 EXPENSIVE = "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants it should kill
 
+STAGES = [stage.id for stage in stages.all_stages()]
+
 
 def seed_of(name: str) -> int:
     """A world of its own for each case, the same in every run."""
@@ -23,7 +25,7 @@ def ids(stage: str) -> set[str]:
     return {c.id for c in stages.find(stage).checks}
 
 
-@pytest.mark.parametrize("stage", ["01", "02"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_reference_passes_every_check(stage):
     result = graded(home.reference_solution(), stage, seed_of(f"reference {stage}"))
     assert passing(result) == ids(stage), said(result)
@@ -63,7 +65,7 @@ def test_an_independent_right_submission_passes(name, stage, tmp_path):
     assert passing(result) == ids(stage), said(result)
 
 
-@pytest.mark.parametrize("stage", ["01", "02"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_starter_fails_its_stage_and_says_what_to_do(stage, tmp_path):
     checkpoint(stage, tmp_path / "work", starter=True)
     result = graded(tmp_path / "work", stage, seed_of(f"starter {stage}"))
@@ -75,7 +77,7 @@ def test_a_starter_fails_its_stage_and_says_what_to_do(stage, tmp_path):
         assert "Traceback" not in check.reason
 
 
-@pytest.mark.parametrize("stage", ["01", "02"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_an_empty_submission_passes_nothing(stage, tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.mlekit]\ncontract = 1\n")
     result = graded(tmp_path, stage, 1)
@@ -83,10 +85,11 @@ def test_an_empty_submission_passes_nothing(stage, tmp_path):
     assert {c.outcome for c in result.checks} == {Outcome.BLOCKED}, said(result)
 
 
-def test_commands_that_do_nothing_pass_nothing(tmp_path):
-    lines = "\n".join(f'{name} = "true"' for name in ("train", "predict", "test"))
+@pytest.mark.parametrize(("stage", "names"), [("02", ("train", "predict", "test")), ("03", ("validate",))])
+def test_commands_that_do_nothing_pass_nothing(stage, names, tmp_path):
+    lines = "\n".join(f'{name} = "true"' for name in names)
     (tmp_path / "pyproject.toml").write_text(f"[tool.mlekit]\ncontract = 1\n[tool.mlekit.commands]\n{lines}\n")
-    result = graded(tmp_path, "02", 1)
+    result = graded(tmp_path, stage, 1)
     assert not passing(result), said(result)
     assert result.rows
     assert all(row.certain is None for row in result.rows)
@@ -111,7 +114,7 @@ def test_the_reference_overlays_merged_are_the_reference_solution(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [p.name for p in sorted((POOL / "leaks").iterdir()) if not p.name.startswith("package")]
+    "name", [p.name for p in sorted((POOL / "leaks").iterdir()) if not p.name.startswith(("package", "data_contract"))]
 )
 def test_a_leak_that_tries_to_behave_when_watched_is_seen(name):
     result = graded(POOL / "leaks" / name, "01", seed_of(name), command_seconds=60)
@@ -126,3 +129,18 @@ def test_a_package_that_does_none_of_the_work_is_not_complete():
     }  # fmt: skip
     assert noticed <= failing(result), said(result)
     assert not next(s for s in result.stages if s.id == "02").complete
+
+
+@pytest.mark.parametrize(
+    ("name", "earned"),
+    [
+        ("data_contract_throws_dice", {"data_contract.adds_up", "data_contract.changes_nothing"}),
+        ("data_contract_hides_keys", {"data_contract.adds_up"}),
+        ("data_contract_links", set()),
+    ],
+)
+def test_a_door_that_only_looks_like_one_is_seen(name, earned):
+    result = graded(POOL / "leaks" / name, "03", seed_of(name), command_seconds=60)
+    assert passing(result) <= earned, said(result)
+    assert not [c for c in result.checks if c.outcome is Outcome.GRADER_ERROR], said(result)
+    assert all(row.certain is None for row in result.rows), said(result)

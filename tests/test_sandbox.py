@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -614,6 +615,71 @@ def test_damaged_json_is_named(read, tmp_path, text):
 def test_json_comes_back(read, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"x": [1, None, "ü"]}))
     assert read.json(tmp_path / "a.json") == {"x": [1, None, "ü"]}
+
+
+def test_text_that_is_not_utf8_comes_back_with_marks(read, tmp_path):
+    raw = pa.array([b"ok", b"M\xfcnchen", None], pa.binary())
+    text = pc.cast(raw, options=pc.CastOptions(pa.string(), allow_invalid_utf8=True))
+    pq.write_table(pa.table({"name": text}), tmp_path / "t.parquet")
+    assert read.parquet(tmp_path / "t.parquet").columns["name"].values == ["ok", "M\ufffdnchen", None]
+
+
+def test_a_folder_is_read_file_by_file_and_links_are_not_followed(read, tmp_path):
+    folder = tmp_path / "out"
+    (folder / "deep" / "er").mkdir(parents=True)
+    pq.write_table(pa.table({"n": [1, 2]}), folder / "deep" / "er" / "t.parquet")
+    (folder / "a.json").write_text('{"x": 1}')
+    (folder / "b.json").write_text("{")
+    (folder / "c.txt").write_text("text")
+    (folder / "bad.parquet").write_bytes(b"PAR1nonsense")
+    (folder / "link.json").symlink_to("/etc/passwd")
+    (folder / "away").symlink_to("/etc")
+    os.mkfifo(folder / "pipe.parquet")
+    found = read.folder(folder)
+    assert found["deep/er/t.parquet"].table.columns["n"].values == [1, 2]
+    assert found["a.json"].value == {"x": 1}
+    assert (found["c.txt"].table, found["c.txt"].value, found["c.txt"].problem) == (None, None, None)
+    wrong = {name: one.problem for name, one in found.items() if one.problem}
+    assert set(wrong) == {"b.json", "bad.parquet", "link.json", "away", "pipe.parquet"}
+    assert all("links are not followed" in wrong[name] for name in ("link.json", "away", "pipe.parquet"))
+    assert not [name for name in found if name.startswith("away/")]
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.symlink_to("/etc"), lambda path: path.touch()])
+def test_what_is_no_folder_is_named(read, tmp_path, make):
+    make(tmp_path / "out")
+    with pytest.raises(Unreadable):
+        read.folder(tmp_path / "out")
+
+
+def test_a_folder_of_very_many_files_is_not_read(read, tmp_path):
+    (tmp_path / "out").mkdir()
+    for number in range(2_001):
+        (tmp_path / "out" / f"{number}").touch()
+    with pytest.raises(Unreadable, match="more than 2000 files"):
+        read.folder(tmp_path / "out")
+
+
+def test_a_search_finds_text_in_bytes_cells_names_and_metadata(read, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    many = ["nothing"] * 500
+    tables = {
+        "cell": pa.table({"a": [*many, "see ANA.Abbott7@x.example"]}),
+        "nested": pa.table({"a": [[{"b": word}] for word in (*many, "ana.abbott7")]}),
+        "coded": pa.table({"a": pa.array([*many, "ana.abbott7"]).dictionary_encode()}),
+        "bytes": pa.table({"a": [b"ana.abbott7"]}),
+        "name": pa.table({"ana.abbott7": [1]}),
+        "metadata": pa.table({"a": [1]}).replace_schema_metadata({"by": "ana.abbott7"}),
+        "field": pa.table({"a": [1]}, schema=pa.schema([pa.field("a", pa.int64(), metadata={"by": "ana.abbott7"})])),
+        "clean": pa.table({"a": many}),
+    }
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+    (folder / "log.txt").write_bytes("ANA.ABBOTT7".encode("utf-16"))
+    (folder / "ana.abbott7").touch()
+    wanted = {f"{name}.parquet" for name in tables if name != "clean"} | {"log.txt", "ana.abbott7"}
+    assert set(read.search(folder, ["not there", "Ana.Abbott7"])) == {(name, "Ana.Abbott7") for name in wanted}
 
 
 def test_the_plain_rung_leaves_no_files(tmp_path):

@@ -57,3 +57,11 @@ def calendar(title: str, spans: Mapping[str, tuple[str, str]]) -> Chart:
     series = tuple(Series(name, (first,), (last,)) for name, (first, last) in spans.items())
     says = "; ".join(f"{name}: {first} to {last}" for name, (first, last) in spans.items())
     return Chart(ChartKind.SPANS, title, "", "", series, says)
+
+
+def handled(title: str, what: str, cases: Mapping[str, bool]) -> Chart:
+    """One bar a case: 1 where it was handled, 0 where not."""
+    names, values = tuple(cases), tuple(float(ok) for ok in cases.values())
+    missed = [name for name, ok in cases.items() if not ok]
+    says = f"{len(names) - len(missed)} of {len(names)} {what}" + (f"; not: {', '.join(missed)}" if missed else "")
+    return Chart(ChartKind.BARS, title, "", what, (Series(what, names, values),), says)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,3 +60,25 @@ def calibration_error(late: np.ndarray, probability: np.ndarray, bins: int = 10)
         if len(part)
     ]
     return float(sum(gaps) / len(late))
+
+
+def binomial_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a proportion (Clopper & Pearson 1934)."""
+    tail = (1 - confidence) / 2
+    low = _where(lambda p: 1 - _at_most(hits - 1, count, p), tail) if hits else 0.0
+    high = _where(lambda p: 1 - _at_most(hits, count, p), 1 - tail) if hits < count else 1.0
+    return low, high
+
+
+def _at_most(hits: int, count: int, p: float) -> float:
+    """The probability of at most so many hits."""
+    return sum(math.comb(count, k) * p**k * (1 - p) ** (count - k) for k in range(hits + 1))
+
+
+def _where(rising: Callable[[float], float], value: float) -> float:
+    """Where a rising function of a probability reaches a value (bisection)."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < value else (low, middle)
+    return low

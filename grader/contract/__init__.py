@@ -7,6 +7,7 @@
 from grader.contract.manifest import Manifest, ManifestProblem, read_manifest
 from grader.contract.outputs import (
     BaselineReport,
+    FeedReport,
     ModelRecord,
     OutputProblem,
     Refusal,
@@ -16,6 +17,7 @@ from grader.contract.outputs import (
 
 __all__ = [
     "BaselineReport",
+    "FeedReport",
     "Manifest",
     "ManifestProblem",
     "ModelRecord",

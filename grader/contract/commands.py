@@ -5,9 +5,9 @@ The names are those of `manifest.CommandName`; a test holds them equal. Stages o
 
 from __future__ import annotations
 
-from grader.contract.outputs import BaselineReport, ModelRecord, SuiteResult
+from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, SuiteResult
 from grader.contract.parts import Argument, Column, Command, Key, Variable, Written
-from grader.contract.tables import PREDICTION, REAL, TEXT, TIME, VALIDATION
+from grader.contract.tables import PREDICTION, QUARANTINE, REAL, TEXT, TIME, VALIDATION
 
 USECASE = Argument("--usecase", "F", "the use case, a TOML file (see above)")
 DATA = Argument("--data", "D", "a data folder (see above)")
@@ -116,31 +116,47 @@ TEST = Command(
     ),
 )
 
-RULES = (
-    "missing_column", "renamed_column", "wrong_type", "out_of_range", "null_rate", "duplicate_key", "unknown_reference",
-    "unit_change", "stale", "truncated", "encoding", "personal_data",
+VALIDATE = Command(
+    "validate",
+    "03",
+    "Judge feeds before anything is learned from them.",
+    (
+        USECASE,
+        Argument("--feeds", "DIR", "a folder of feeds (see below), each judged on its own; it may be empty"),
+        Argument("--history", "D", "a data folder of the months before, which is known to be good"),
+        NOW,
+        out_folder("a folder for each feed, under the feed's name"),
+    ),
+    (
+        Written("FEED/report.json", "03", "the judgement", model=FeedReport),
+        Written(
+            "FEED/accepted/", "03",
+            "what may be used, laid out like the feed: `flights/NAME.parquet`, `weather/NAME.parquet`; a manifest is not needed. "
+            "A feed that is refused has none",
+        ),
+        Written(
+            "FEED/quarantine.parquet", "03",
+            "what may not be used, one row for each row and rule it breaks in a column; it may be left out if there is none",
+            columns=QUARANTINE,
+        ),
+    ),
+    rules=(
+        "A feed that breaks a rule about feeds is `refused`: nothing of it is accepted, and its rows are not judged. Otherwise it "
+        "is `quarantined` if any row is, and `accepted` if none is.",
+        "Accepted and quarantined rows add up to the rows that came in. A row that breaks two rules is one row.",
+        "Accepted rows keep every value in every column of the history's table, in any order of rows and columns. Other columns "
+        "may be kept or left out; those with personal data are left out, and do not change the status.",
+        "No value of a column with personal data is in anything that `validate` writes or prints, in whatever form: tables, "
+        "reports, quarantine, files in `MLEKIT_STATE`.",
+        "A feed gets the same judgement alone, in company, and in a folder of another name.",
+        "A null breaks no rule about values. NaN counts as null.",
+        "Judging is what it is for: exit code 0, also when every feed is refused.",
+    ),
 )  # fmt: skip
+
 GATES = ("not_better", "too_good", "slice", "calibration", "latency", "schema")
 
 PLANNED = (
-    Command(
-        "validate", "03", "Judge feeds before anything is learned from them.",
-        (USECASE, Argument("--feeds", "D", "a folder of feeds, each laid out like a data folder"),
-         Argument("--history", "D", "a data folder that is known to be good"), NOW, out_folder("a folder a feed")),
-        (
-            Written("FEED/report.json", "03", "the judgement", keys=(
-                Key("status", "accepted, quarantined or refused"), Key("rows_in", "integer"),
-                Key("rows_accepted", "integer"), Key("rows_quarantined", "integer"),
-                Key("findings", "[{table, column?, rule, rows}]", f"rule is one of {', '.join(RULES)}"),
-            )),
-            Written("FEED/accepted/", "03", "what may be used, laid out like a data folder"),
-            Written("FEED/quarantine.parquet", "03", "what may not", columns=(
-                Column("table", TEXT, "table of the row"), Column("source_row", "int64", "its number there, from 0"),
-                Column("rule", TEXT, "the rule it breaks"), Column("column", TEXT, "the column at fault", nullable=True),
-            )),
-        ),
-        rules=("Accepted and quarantined rows add up to the rows that came in.",),
-    ),
     Command(
         "features", "04", "Compute the defined features for rows, as of the decision.",
         (USECASE, SPEC, DATA, ROWS, out_file("the features, Parquet")),
@@ -289,7 +305,7 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, *PLANNED)
+COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, *PLANNED)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (
@@ -304,7 +320,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("03", "`validate`: a door in front of the data"),
     ("04", "`features`, and features by definition in `train` and `predict`"),
     ("05", "tracked training, models by URI, `staleness`"),
     ("06", "`register`, `promote` through a gate, `rollback`, an audit log"),

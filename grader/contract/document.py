@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, tables
+from grader.contract import commands, endpoints, rules, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
-from grader.contract.outputs import BaselineReport, ModelRecord, Refusal, SuiteResult
+from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, Refusal, SuiteResult
 from grader.contract.parts import EXITS, IMPLEMENTED, Column, Command, Table, Written, implemented
 from grader.sandbox.base import MEBI, Limits
 from grader.sandbox.reader import MAX_FILE_MB, MAX_JSON_BYTES, MAX_ROWS
@@ -25,6 +25,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "report": BaselineReport,
     "model": ModelRecord,
     "test": SuiteResult,
+    "feed-report": FeedReport,
     "refusal": Refusal,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
@@ -38,8 +39,8 @@ A submission is a folder with a `pyproject.toml`. The grader never reads its sou
 manifest names, sends requests to its service, and looks at the files and numbers that come out. Whatever keeps this page
 is right, in any design and with any library.
 
-Stages {" and ".join(IMPLEMENTED)} are settled. What belongs to a later stage is marked **planned: may still change**, and is here
-so that you can see where the road leads.
+Stages {", ".join(IMPLEMENTED[:-1])} and {IMPLEMENTED[-1]} are settled. What belongs to a later stage is marked **planned: may still
+change**, and is here so that you can see where the road leads.
 
 | look here | for |
 |---|---|
@@ -47,7 +48,7 @@ so that you can see where the road leads.
 | [How a command runs](#how-a-command-runs) | folders, environment, limits, exit codes, refusals |
 | [The decision](#the-decision) | what may be known when |
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
-| [Stage 01](#stage-01-the-notebook), [stage 02](#stage-02-the-package) | what is called and what it must write |
+| Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -94,7 +95,8 @@ date must exist, numbers are finite, a start is not after its end.
 def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
-        INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _later(), REASONS, VERSIONS,
+        INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(), _later(), REASONS,
+        VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -297,8 +299,42 @@ def _first_stage() -> str:
 
 
 def _second_stage() -> str:
-    parts = "\n\n".join(f"### {c.name}\n\n{_command(c)}" for c in commands.COMMANDS if c.stage == "02")
-    return f"## Stage 02: the package\n\n{parts}"
+    return f"## Stage 02: the package\n\n{_commands_of('02')}"
+
+
+def _third_stage() -> str:
+    broken = _table(
+        ["rule", "is broken when", "then", "`column`"],
+        [[f"`{r.name}`", r.broken, rules.FOLLOWS[r.scope], "named" if r.names_column else "null"] for r in rules.RULES],
+    )
+    return f"""\
+## Stage 03: the data contract
+
+{_commands_of("03")}
+
+### A feed
+
+A feed is what an airport's data source delivers for one month: a folder like a data folder, with `manifest.json`,
+`flights/YYYY-MM.parquet` and `weather/YYYY-MM.parquet`, and none of the small tables; those are the history's. Nothing in the name
+of its folder matters. A column that the history does not have is no fault.
+
+### The rules
+
+What is allowed stands in the use case, so another use case brings its own: `[feeds]`, and for each table `values`, `steady` and
+`filled`. The columns and their kinds are those of the history.
+
+{broken}
+
+- Tables are judged each on its own. A rule about rows holds however many rows break it, even all.
+- A finding names table, column and rule once, and counts rows. Findings of a refused feed name what it is refused for; further ones
+  about the same column do no harm.
+- A destination or an aircraft that nobody has seen before breaks no rule, and neither do delays within the range, many cancellations or
+  few flights."""
+
+
+def _commands_of(stage: str) -> str:
+    """The commands that first appear in a settled stage."""
+    return "\n\n".join(f"### {c.name}\n\n{_command(c)}" for c in commands.COMMANDS if c.stage == stage)
 
 
 def _later() -> str:
@@ -409,7 +445,7 @@ def _columns(columns: Sequence[Column]) -> str:
 
 def _keys(model: type[BaseModel]) -> str:
     """The keys of a JSON object as a table, from its schema."""
-    schema = _schema(model)
+    schema = _resolved(_schema(model))
     required = set(schema.get("required", ()))
     rows = [
         [f"`{name}`{'' if name in required else '?'}", _value(part), str(part.get("description", ""))]
@@ -420,6 +456,14 @@ def _keys(model: type[BaseModel]) -> str:
 
 def _value(part: dict[str, Any]) -> str:
     """What a JSON Schema allows, in words."""
+    if "enum" in part:
+        *most, last = part["enum"]
+        return f"{', '.join(most)} or {last}"
+    if part.get("type") == "array":
+        keys = ", ".join(
+            f"{name}{'' if name in part['items']['required'] else '?'}" for name in part["items"]["properties"]
+        )
+        return f"[{{{keys}}}]"
     if part.get("format") == "date":
         return "date, `YYYY-MM-DD`"
     if "anyOf" in part:
@@ -435,6 +479,23 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of a model, without the titles that only repeat names."""
     schema: dict[str, Any] = _without_titles(model.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": model.__name__, **schema}
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its definitions put where they are used."""
+    definitions = schema.get("$defs", {})
+
+    def put(part: Any) -> Any:
+        if isinstance(part, list):
+            return [put(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return put(definitions[part["$ref"].rsplit("/", 1)[1]])
+        return {key: put(value) for key, value in part.items()}
+
+    found: dict[str, Any] = put(schema)
+    return found
 
 
 def _without_titles(part: Any) -> Any:

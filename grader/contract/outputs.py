@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grader.contract.rules import RuleName, Status
 from grader.contract.sentences import sentence
 
 DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -104,6 +105,29 @@ class SuiteResult(Output):
 
     passed: Count = Field(description="Number of tests that passed.")
     failed: Count = Field(description="Number of tests that failed or could not run.")
+
+
+class FeedFinding(BaseModel):
+    """One rule that a feed breaks in one column, or in a table as a whole."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    table: str = Field(description="The table at fault.")
+    column: str | None = Field(None, description="The column at fault; null where the rule is about rows or the file.")
+    rule: RuleName = Field(description="The rule that is broken.")
+    rows: Count = Field(description="How many rows break it; for rules about a feed or a column, any number.")
+
+
+class FeedReport(Output):
+    """What `validate` says about one feed (stage 03)."""
+
+    FILE = "report.json"
+
+    status: Status = Field(description="What became of the feed.")
+    rows_in: Count = Field(description="Rows of all its tables; of a feed that is refused, any number.")
+    rows_accepted: Count = Field(description="Rows in `accepted/`; 0 if it is refused.")
+    rows_quarantined: Count = Field(description="Rows that are quarantined, each counted once; 0 if it is refused.")
+    findings: list[FeedFinding] = Field(description="Each broken rule once for each table and column.")
 
 
 class Refusal(Output):

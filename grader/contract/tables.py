@@ -108,3 +108,11 @@ VALIDATION = (
     Column("row_id", TEXT, "The `flight_id` of a flown flight of the data."),
     Column("probability", REAL, "What your model said about it without having learned from it, 0 to 1."),
 )
+QUARANTINE = (
+    Column("table", TEXT, "The table of the row."),
+    Column(
+        "source_row", "int64", "The number of the row in its table, from 0, over the files in the order of their names."
+    ),
+    Column("rule", TEXT, "The rule that it breaks."),
+    Column("column", TEXT, "The column at fault; null for `duplicate_key`.", nullable=True),
+)

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ MAX_ANSWER_MB = 256
 MAX_ROWS = 2_000_000
 MAX_VALUES = 16_000_000
 MAX_JSON_BYTES = 8 * MEBI
+MAX_FILES = 2_000  # of a folder that is read as a whole
 READER_LIMITS = Limits(seconds=120, memory_mb=3072, processes=64, disk_mb=64, output_kb=256)
 
 
@@ -38,6 +40,15 @@ class Column:
 class Table:
     rows: int
     columns: dict[str, Column]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file of a folder: a table, the value of a JSON file, or what is wrong with it; all None for other files."""
+
+    table: Table | None = None
+    value: Any = None
+    problem: str | None = None
 
 
 def regular_file(path: Path, max_mb: int = MAX_FILE_MB) -> int:
@@ -63,40 +74,63 @@ def regular_file(path: Path, max_mb: int = MAX_FILE_MB) -> int:
     return handle
 
 
+def _folder(path: Path) -> None:
+    """Raises Unreadable unless there is a folder, reached without a link."""
+    if path.is_symlink() or not path.is_dir():
+        raise Unreadable("is no folder" if os.path.lexists(path) else "was not written")
+
+
 class Reader:
-    """Reads single files through one sandboxed process each; `scratch` is a private folder of the judge."""
+    """Reads files and folders through one sandboxed process each; `scratch` is a private folder of the judge."""
 
     def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
         self._sandbox, self._scratch = sandbox, scratch
 
     def parquet(self, path: Path) -> Table:
         """A flat Parquet table as plain lists. Raises Unreadable."""
-        answer = self._ask("parquet", path, MAX_ROWS, MAX_VALUES)
-        columns = answer.get("columns")
-        rows = answer.get("rows")
-        if not isinstance(columns, dict) or not isinstance(rows, int):
-            raise Unreadable("could not be read as a table")
-        table = {}
-        for name, column in columns.items():
-            kind, values = column.get("type"), column.get("values")
-            if not isinstance(kind, str) or not (values is None or (isinstance(values, list) and len(values) == rows)):
-                raise Unreadable("could not be read as a table")
-            table[str(name)] = Column(kind, values)
-        return Table(rows, table)
+        return _table(self._ask("parquet", path, MAX_ROWS, MAX_VALUES))
 
     def json(self, path: Path) -> Any:
         """The value of a JSON file. Raises Unreadable."""
         return self._ask("json", path, MAX_JSON_BYTES).get("value")
 
-    def _ask(self, kind: str, path: Path, *most: int) -> dict[str, Any]:
-        os.close(regular_file(path))
+    def folder(self, path: Path) -> dict[str, Read]:
+        """All Parquet and JSON files below a folder, by relative path, in one process. Raises Unreadable.
+
+        What is wrong with one file is said of that file.
+        """
+        limits = (MAX_FILES, MAX_FILE_MB * MEBI, MAX_ROWS, MAX_VALUES, MAX_JSON_BYTES)
+        files = self._ask("folder", path, *limits).get("files")
+        if not isinstance(files, dict):
+            raise Unreadable("could not be read as a folder")
+        return {str(name): _read(answer) for name, answer in files.items()}
+
+    def search(self, path: Path, texts: Sequence[str]) -> list[tuple[str, str]]:
+        """Which of `texts` stand in which files below a folder, in cells and metadata of tables too. Raises Unreadable."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="wanted-", dir=self._scratch))
+        (folder / "wanted.json").write_text(json.dumps(list(texts)), encoding="utf-8")
+        limits = (MAX_FILES, MAX_FILE_MB * MEBI, MAX_ROWS, MAX_VALUES)
+        hits = self._ask("search", path, *limits, Mount(folder, "wanted") / "wanted.json").get("hits")
+        try:
+            return [(str(name), texts[int(i)]) for name, i in hits or []]
+        except (TypeError, ValueError, IndexError):
+            raise Unreadable("could not be searched") from None
+
+    def _ask(self, kind: str, path: Path, *more: int | Mount) -> dict[str, Any]:
+        whole = kind in ("folder", "search")
+        if whole:
+            _folder(path)
+        else:
+            os.close(regular_file(path))
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="answer-", dir=self._scratch))
-        source, answer = Mount(path.parent, "read"), Mount(folder, "answer", writable=True)
+        source, answer = Mount(path if whole else path.parent, "read"), Mount(folder, "answer", writable=True)
+        words = [part if isinstance(part, Mount) else str(part) for part in more]
         job = Job(
-            ["python", Mount(INSIDE, "kit") / "read.py", kind, source / path.name, answer / "answer.json",
-             *map(str, most)],
-            [source, answer, Mount(INSIDE, "kit")],
+            ["python", Mount(INSIDE, "kit") / "read.py", kind, source if whole else source / path.name,
+             answer / "answer.json", *words],
+            [source, answer, Mount(INSIDE, "kit"), *(part for part in more if isinstance(part, Mount))],
             cwd=source,
             env={"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
                  "HOME": "/tmp", "PATH": "/usr/bin:/bin", "MLEKIT_CONTRACT": "1"},
@@ -120,3 +154,27 @@ class Reader:
         if "problem" in answered:
             raise Unreadable(f"could not be read: {answered['problem']}")
         return answered
+
+
+def _read(answer: Any) -> Read:
+    """One file of a folder as the reader handed it over."""
+    if not isinstance(answer, dict) or "problem" in answer:
+        return Read(problem=str(answer["problem"] if isinstance(answer, dict) else "could not be read"))
+    try:
+        return Read(_table(answer)) if "columns" in answer else Read(value=answer.get("value"))
+    except Unreadable as problem:
+        return Read(problem=str(problem))
+
+
+def _table(answer: dict[str, Any]) -> Table:
+    """A table as the reader handed it over. Raises Unreadable."""
+    columns, rows = answer.get("columns"), answer.get("rows")
+    if not isinstance(columns, dict) or not isinstance(rows, int):
+        raise Unreadable("could not be read as a table")
+    table = {}
+    for name, column in columns.items():
+        kind, values = column.get("type"), column.get("values")
+        if not isinstance(kind, str) or not (values is None or (isinstance(values, list) and len(values) == rows)):
+            raise Unreadable("could not be read as a table")
+        table[str(name)] = Column(kind, values)
+    return Table(rows, table)
