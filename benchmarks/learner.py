@@ -49,7 +49,9 @@ def edit(folder: Path, number: int) -> None:
 def watched(folder: Path, rounds: int) -> list[float]:
     """Seconds from an edit to the verdict of `mlekit watch` in a terminal."""
     master, slave = pty.openpty()
-    running = subprocess.Popen([MLEKIT, "watch"], cwd=folder, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    running = subprocess.Popen(
+        [MLEKIT, "watch"], cwd=folder, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
     os.close(slave)
 
     def until(pattern: str) -> None:

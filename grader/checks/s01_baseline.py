@@ -262,7 +262,8 @@ def beats_simple_rules(grading: Grading) -> Finding:
     """On later months the model keeps up with a plain logistic regression, and is not too good to be true.
 
     Catches: one probability for all; a lookup of the airline's rate; a model fitted to shuffled labels; a leak (AUC .85
-    and more cannot be reached two hours ahead); a model that was brought along, or looks flights up in public data. Accepts: a logistic regression, a smoothed table of airline by hour.
+    and more cannot be reached two hours ahead); a model that was brought along, or looks flights up in public data.
+    Accepts: a logistic regression, a smoothed table of airline by hour.
     """
     found, case_ = grading.get(first_answers), grading.get(case)
     late, simple = case_.rows.late, yardstick.honest_model(case_.flights, case_.rows)
