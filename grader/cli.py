@@ -211,6 +211,7 @@ def verify(
     submission: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also compare the submission's hash with this folder's.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Recompute a grade from its checks and say what differs."""
     from grader.report.text import clean, count
@@ -229,6 +230,13 @@ def verify(
         found = submission_hash(submission)
         if found != read.submission.hash:
             problems.append(f"the grade is of a submission {read.submission.hash[:12]}, {submission} is {found[:12]}")
+    if as_json:
+        import json
+
+        typer.echo(
+            json.dumps({"consistent": not problems, "provisional": read.provisional, "differences": problems}, indent=1)
+        )
+        raise typer.Exit(1 if problems else 0)
     for sentence in problems:
         typer.echo(clean(sentence))
     where = clean(str(grade))
@@ -267,11 +275,11 @@ def compare(
 
 
 @app.command("list")
-def list_stages() -> None:
+def list_stages(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False) -> None:
     """List the stages; in a workspace also where each stands."""
     from grader import fast
 
-    raise typer.Exit(fast.list_stages())
+    raise typer.Exit(fast.list_stages(as_json))
 
 
 @app.command()

@@ -24,8 +24,8 @@ ITEM = re.compile(r"(?:-|\d+\.) ")
 def answer(argv: Sequence[str]) -> int | None:
     """The exit code if the command could be answered here, else None."""
     match list(argv):
-        case ["list"]:
-            return list_stages()
+        case ["list"] | ["list", "--json"]:
+            return list_stages("--json" in argv)
         case ["hint"] | ["hint", _] if not argv[-1].startswith("-"):
             return hint(argv[1] if len(argv) > 1 else None, False, False)
         case ["next"]:
@@ -39,7 +39,7 @@ def answer(argv: Sequence[str]) -> int | None:
     return None
 
 
-def list_stages() -> int:
+def list_stages(as_json: bool = False) -> int:
     """Print the stages: number, hours, title and what to do; in a workspace also where each stands."""
     try:
         mine = workspace.here()
@@ -47,6 +47,15 @@ def list_stages() -> int:
         mine = None
     style = Style.of(sys.stdout)
     here = progress.current(mine) if mine else None
+    if as_json:
+        rows = [
+            {"stage": s.id, "name": s.name, "title": s.title, "todo": s.todo, "hours": s.hours, "here": s == here,
+             "state": _state(mine, s, False) if mine else None}
+            for s in stages.all_stages()
+        ]  # fmt: skip
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        notices(mine)
+        return 0
     for stage in stages.all_stages():
         state = f"{_state(mine, stage, stage == here):<{STATE_WIDTH}}" if mine else ""
         lead = f"{stage.id}  {state}{stage.hours:g} h"

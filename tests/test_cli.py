@@ -299,6 +299,16 @@ def test_verify_names_what_was_edited(graded, tmp_path):
     assert result.stdout.strip().splitlines()[-1].endswith("is not consistent: 2 differences.")
 
 
+def test_verify_is_json_for_programs(graded, tmp_path):
+    said = json.loads(mlekit("verify", graded[1], "--json").stdout)
+    assert said == {"consistent": True, "provisional": False, "differences": []}
+    data = json.loads((graded[1] / "grade.json").read_text())
+    data["rows"][0]["certain"] = "lead"
+    (tmp_path / "odd.json").write_text(json.dumps(data))
+    result = mlekit("verify", tmp_path / "odd.json", "--json")
+    assert (result.returncode, json.loads(result.stdout)["consistent"]) == (1, False)
+
+
 @pytest.mark.parametrize(
     "edit",
     [

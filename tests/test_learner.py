@@ -76,9 +76,9 @@ def test_links_of_the_briefs_lead_somewhere_in_the_workspace(made):
 def test_the_workflow_of_a_workspace_calls_the_installed_version_with_options_that_exist(made):
     written = yaml.safe_load((made[0] / ".github/workflows/mlekit.yml").read_text())
     runs = [step["run"] for step in written["jobs"]["grade"]["steps"] if "run" in step]
-    assert runs[0] == 'pip install "mlekit==0.1.0"'
+    assert runs[-2] == 'pip install "mlekit==0.1.0"'
     said = mlekit("grade", "--help").stdout
-    assert all(option in said for option in re.findall(r"--[a-z]+", runs[1]))
+    assert all(option in said for option in re.findall(r"--[a-z]+", runs[-1]))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_next_lays_down_the_following_stage_once_the_one_at_work_is_complete(min
     assert notebook.read_text() == (mine.folder / "flightdelay" / "train.py").read_text() == "my own"
     aside = mine.folder / ".mlekit/starters/02-package/flightdelay/train.py"
     assert aside.read_bytes() == (SECOND.folder / "starter/flightdelay/train.py").read_bytes()
-    assert "flightdelay/train.py is yours" in result.stdout
+    assert ".mlekit/starters/02-package/flightdelay/train.py" in result.stdout
     assert (mine.folder / "flightdelay" / "predict.py").is_file()
     assert progress.load(mine).stage == "02"
     assert not backups(mine)
@@ -175,6 +175,14 @@ def test_nothing_advances_by_itself(mine):
     assert "mlekit next" in mlekit("check", cwd=mine.folder).stdout
     assert "01  complete (here)" in mlekit("list", cwd=mine.folder).stdout
     assert progress.load(mine).stage == "01"
+
+
+def test_list_is_json_for_programs(mine, tmp_path):
+    stored_check(mine.folder)
+    rows = json.loads(mlekit("list", "--json", cwd=mine.folder).stdout)
+    assert [row["stage"] for row in rows] == [stage.id for stage in stages.all_stages()]
+    assert (rows[0]["state"], rows[0]["here"], rows[1]["state"]) == ("complete", True, "-")
+    assert json.loads(mlekit("list", "--json", cwd=tmp_path).stdout)[0]["state"] is None
 
 
 # goto and reset
