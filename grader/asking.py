@@ -14,7 +14,7 @@ from grader import fast, progress, stages, workspace
 from grader.engine import case
 from grader.overlays import overlay
 from grader.reading import small_file
-from grader.report.text import Style, clean
+from grader.report.text import CYAN, GREEN, RED, Style, clean
 from grader.stages import Stage
 from grader.verdict import CheckResult, CheckSpec, Grade, Outcome
 from grader.workspace import STATE, Workspace
@@ -156,7 +156,7 @@ def _explain(stage: Stage, where: Path, files: dict[Path, Path]) -> None:
 def _diff(folder: Path, files: dict[Path, Path]) -> None:
     """A unified diff from the learner's files to the kit's; notebooks by the source of their cells."""
     style = Style.of(sys.stdout)
-    colours = {"+": "32", "-": "31", "@": "36"}
+    colours = {"+": GREEN, "-": RED, "@": CYAN}
     for relative, source in files.items():
         mine, kits = _lines(folder / relative), _lines(source)
         changes = difflib.unified_diff(mine, kits, f"yours/{relative}", f"the kit's/{relative}", lineterm="")

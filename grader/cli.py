@@ -296,22 +296,12 @@ def data_build(
     """Write a world's data in the shape of the contract; without --world the real year 2013."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused(f"{out} is there already; give --out a folder that is not there yet, or is empty")
-    import shutil
-    import tempfile
-
+    from grader import laying
     from grader.world import build, write_data
 
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:  # whole or not at all, also when interrupted
-            partial.chmod(0o755)
+        with laying.whole_folder(out) as partial:
             digest = write_data(build(world), partial)
-            if out.is_dir():
-                out.rmdir()
-            partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as problem:
         raise Refused(f"{out} cannot be written ({problem.strerror}); give --out a folder you can write") from None
     which = "the real year 2013" if world is None else f"the redrawn world {world}"
@@ -633,14 +623,15 @@ def _print(result: Grade, wanted: Sequence[str], out: Path | None) -> None:
     from grader.report.terminal import grade_report
     from grader.report.text import Style
 
-    said = grade_report(result, names(), Style.of(sys.stdout))
+    titles = names()
+    said = grade_report(result, titles, Style.of(sys.stdout))
     typer.echo(github.fenced(said) if "github" in wanted else said, nl=False)
     if "github" in wanted:
-        typer.echo(github.annotations(result, names()), nl=False)
+        typer.echo(github.annotations(result, titles), nl=False)
         path = os.environ.get("GITHUB_STEP_SUMMARY")
         if path:
             with open(path, "a", encoding="utf-8") as file:
-                file.write(github.summary(result, names()))
+                file.write(github.summary(result, titles))
 
 
 def _tell_faults(result: Grade, progress: Progress, out: Path | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from grader.sandbox import Limits, Mount, Sandbox
 from grader.sandbox.base import Argument, Finished, Job, SandboxFault, Service
-from grader.sandbox.reader import INSIDE
+from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
 from grader.submission import Submission
 
 AREAS = ("out", "state", "work")  # the folders that tests can write
@@ -128,8 +128,7 @@ class FaultProxy:
             ["python", kit / "fault_proxy.py", own / "judge"],
             [kit, own, shared, line, scratch, home, *copies.values()],
             cwd=home,
-            env={"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
-                 "HOME": scratch, "PATH": "/usr/bin:/bin", "MLEKIT_CONTRACT": "1"},
+            env={**TOOL_ENVIRONMENT, "HOME": scratch},
             limits=replace(self._limits, seconds=self._limits.seconds + START_SECONDS),
             hidden=self._submission.hidden,
             network=False,

@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,6 +188,24 @@ def data(target: Path) -> None:
     rows.write(target / "rows.parquet")
 
 
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `target` when all went well, and leaves nothing when it did not. Raises OSError.
+
+    `target` must not be there, or be empty.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        yield partial
+        if target.is_dir():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def make(target: Path, stage: Stage, workflow: str) -> None:
     """Make a new workspace at `stage`, whole or not at all. Raises NotPossible."""
     from grader import progress
@@ -194,25 +213,13 @@ def make(target: Path, stage: Stage, workflow: str) -> None:
     if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
         raise NotPossible(f"{target} is there already; give a folder that is not there yet, or is empty")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        with whole_folder(target) as partial:
+            for relative, source in {**checkpoint(stage), **_briefs()}.items():
+                _copy(source, partial / relative)
+            (partial / ".gitignore").write_text(IGNORED, encoding="utf-8")
+            (partial / ".github" / "workflows").mkdir(parents=True)
+            (partial / ".github" / "workflows" / "mlekit.yml").write_text(workflow, encoding="utf-8")
+            data(partial)
+            progress.save(Workspace(partial), progress.Progress(stage=stage.id))
     except OSError as problem:
         raise NotPossible(f"{target} cannot be made ({problem.strerror}); give a place where you can write") from None
-    try:
-        partial.chmod(0o755)
-        for relative, source in checkpoint(stage).items():
-            _copy(source, partial / relative)
-        (partial / ".gitignore").write_text(IGNORED, encoding="utf-8")
-        (partial / ".github" / "workflows").mkdir(parents=True)
-        (partial / ".github" / "workflows" / "mlekit.yml").write_text(workflow, encoding="utf-8")
-        for relative, source in _briefs().items():
-            _copy(source, partial / relative)
-        data(partial)
-        progress.save(Workspace(partial), progress.Progress(stage=stage.id))
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    except OSError as problem:
-        raise NotPossible(f"{target} cannot be written ({problem.strerror})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -55,7 +55,7 @@ def new(
     from grader import fast, laying, stages, workspace
     from grader.cli import Refused
 
-    chosen, target = stages.find(stage), _cwd() / os.path.normpath(folder)
+    chosen, target = stages.find(stage), workspace.cwd() / os.path.normpath(folder)
     above = workspace.above(target)
     if above is not None and not inside:
         raise Refused(
@@ -252,17 +252,9 @@ def solution(
 def doctor(as_json: JsonOption = False) -> None:
     """Look at Python, packages, isolation, ports and disk, and say how to mend what is wrong."""
     from grader import doctor as look
+    from grader import workspace
 
-    raise typer.Exit(look.report(look.examine(_cwd()), as_json, sys.stdout))
-
-
-def _cwd() -> Path:
-    from grader.workspace import NoWorkspace
-
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        raise NoWorkspace("the folder you are in is not there any more; change into one that is") from None
+    raise typer.Exit(look.report(look.examine(workspace.cwd()), as_json, sys.stdout))
 
 
 def _chosen(mine: Workspace, name: str | None) -> Stage:

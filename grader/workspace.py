@@ -113,8 +113,13 @@ class Workspace:
 
 def here() -> Workspace:
     """The workspace one is in. Raises NoWorkspace."""
+    return find(cwd())
+
+
+def cwd() -> Path:
+    """The folder one is in. Raises NoWorkspace where it has been removed."""
     try:
-        return find(Path.cwd())
+        return Path.cwd()
     except FileNotFoundError:
         raise NoWorkspace("the folder you are in is not there any more; change into one that is") from None
 

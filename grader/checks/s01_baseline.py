@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from grader.sandbox.reader import INSIDE
 from grader.submission import Ran
 from grader.verdict import Chart
 from grader.world import Rows, draw_rows, write_data
-from grader.world.layout import Scrambled, exchange_outcomes, scrambled
+from grader.world.layout import Scrambled, copy_with_exchanged_outcomes, scrambled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,13 +162,8 @@ def later_labels_run(grading: Grading) -> Ran:
 
 def with_exchanged_outcomes(grading: Grading, label: str, which: Callable[[pd.DataFrame], pd.Series]) -> Path:
     """The DATA folder with outcomes exchanged among `which` of its flights."""
-    from grader.world.build import stream
-
-    changed = grading.folder(f"{label}-data")
-    shutil.copytree(grading.get(case).data, changed, dirs_exist_ok=True)
-    for path in sorted((changed / "flights").glob("*.parquet")):
-        exchange_outcomes(path, which, stream(grading.world().seed or 0, f"{label} {path.name}"))
-    return changed
+    target = grading.folder(f"{label}-data")
+    return copy_with_exchanged_outcomes(grading.world(), grading.get(case).data, target, label, which)
 
 
 @work

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
 from grader.world import Rows, draw_rows, write_data
-from grader.world.layout import exchange_outcomes
+from grader.world.layout import copy_with_exchanged_outcomes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,13 +166,8 @@ def second_answers(grading: Grading) -> np.ndarray:
 
 def altered(grading: Grading, case_: Case, which: Callable[[pd.DataFrame], pd.Series]) -> Path:
     """The same DATA folder with flights in another order, and outcomes exchanged among `which` of them."""
-    from grader.world.build import stream
-
     target = grading.folder("data-altered")
-    shutil.copytree(case_.data, target, dirs_exist_ok=True)
-    for path in sorted((target / "flights").glob("*.parquet")):
-        exchange_outcomes(path, which, stream(grading.world().seed or 0, f"altered {path.name}"), shuffle=True)
-    return target
+    return copy_with_exchanged_outcomes(grading.world(), case_.data, target, "altered", which, shuffle=True)
 
 
 @check("package.trains_from_fresh_copy", uses=[case, first_training])

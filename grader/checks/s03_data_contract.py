@@ -579,12 +579,6 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
     )
 
 
-def _place(name: str) -> str:
-    """Where a file is, as the submission knows it."""
-    kind, _, below = name.partition("/")
-    return f"--out/{below}" if kind == "out" else f"MLEKIT_STATE/{below}"
-
-
 def _forms(secrets: Iterable[str]) -> list[str]:
     """Personal data as it came, and telephone numbers without blanks."""
     return sorted({form for secret in secrets for form in (secret, secret.replace(" ", ""))})

@@ -16,7 +16,7 @@ WORDS = {
     Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.BLOCKED: "blocked", Outcome.NOT_RUN: "not run",
     Outcome.GRADER_ERROR: "GRADER ERROR", Outcome.PROVIDED: "provided",
 }  # fmt: skip
-GREEN, YELLOW, RED, BOLD = "32", "33", "31", "1"
+GREEN, YELLOW, RED, CYAN, BOLD = "32", "33", "31", "36", "1"
 COLOURS = {
     Outcome.PASS: GREEN, Outcome.FAIL: RED, Outcome.BLOCKED: YELLOW, Outcome.NOT_RUN: YELLOW,
     Outcome.GRADER_ERROR: RED, Outcome.PROVIDED: GREEN,

@@ -15,6 +15,10 @@ from grader.home import PACKAGE
 from grader.sandbox.base import MEBI, Job, Limits, Mount, Sandbox
 
 INSIDE = Path(__file__).parent / "inside"
+TOOL_ENVIRONMENT = {  # of the kit's own programs in a sandbox
+    "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
+    "PATH": "/usr/bin:/bin", "MLEKIT_CONTRACT": "1",
+}  # fmt: skip
 MAX_FILE_MB = 256
 MAX_ANSWER_MB = 256
 MAX_ROWS = 2_000_000
@@ -132,8 +136,7 @@ class Reader:
              answer / "answer.json", *words],
             [source, answer, Mount(INSIDE, "kit"), *(part for part in more if isinstance(part, Mount))],
             cwd=source,
-            env={"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1",
-                 "HOME": "/tmp", "PATH": "/usr/bin:/bin", "MLEKIT_CONTRACT": "1"},
+            env={**TOOL_ENVIRONMENT, "HOME": "/tmp"},
             limits=READER_LIMITS,
             hidden=[PACKAGE],
             network=False,

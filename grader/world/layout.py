@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,21 @@ def exchange_outcomes(
     }.items():
         flights[name] = flights[name].where(~landed, value.dt.as_unit("us"))
     _write(flights.iloc[draw.permutation(len(flights))] if shuffle else flights, path)
+
+
+def copy_with_exchanged_outcomes(
+    world: World,
+    source: Path,
+    target: Path,
+    name: str,
+    which: Callable[[pd.DataFrame], pd.Series],
+    shuffle: bool = False,
+) -> Path:
+    """Copy a DATA folder, exchanging outcomes among `which` flights of each month; `name` chooses the draw."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    for path in sorted((target / "flights").glob("*.parquet")):
+        exchange_outcomes(path, which, stream(world.seed or 0, f"{name} {path.name}"), shuffle=shuffle)
+    return target
 
 
 def write_data(world: World, out: Path, months: list[str] | None = None, flights_per_month: int | None = None) -> str:
