@@ -14,7 +14,7 @@ DATA = Argument("--data", "D", "a data folder (see above)")
 ROWS = Argument("--rows", "F", "Parquet file of rows to score")
 STATE = Argument("--state", "D", "the folder that is left in place from one command of a run to the next")
 NOW = Argument("--now", "T", "the time it is, RFC 3339; never ask the clock")
-SPEC = Argument("--spec", "F", "the feature definitions, `features.toml`")
+SPEC = Argument("--spec", "F", "feature definitions, a TOML file (see below)")
 SOURCE = Argument("--source", "URL", "the source server that data is fetched from; it fails now and then")
 
 
@@ -69,7 +69,6 @@ TRAIN = Command(
         "The same seed and the same flights give the same predictions, whatever the order of the rows in the files.",
     ),
     later=(
-        ("04", "learns from the features that `features.toml` defines"),
         ("05", "logs an MLflow run: parameters are the dotted configuration keys; metrics `valid.log_loss`, `valid.brier`, "
                "`valid.auc`, `baseline.brier`; tags `mlekit.dataset_hash`, `mlekit.code_hash`; artifact "
                "`validation.parquet` (row_id, probability, label); the model as pyfunc with signature and input example"),
@@ -154,16 +153,34 @@ VALIDATE = Command(
     ),
 )  # fmt: skip
 
+FEATURES = Command(
+    "features",
+    "04",
+    "Compute the defined features for rows, as of their decisions.",
+    (USECASE, SPEC, DATA, ROWS, out_file("the features, Parquet")),
+    (
+        Written(
+            "the file of --out", "04", "one row per row, in their order, and no column but these",
+            columns=(
+                Column("row_id", TEXT, "as in the rows"),
+                Column("<name>", "as it is", "the value of that feature; one column for each entry of --spec, in their order"),
+            ),
+        ),
+    ),
+    refuses="definitions with an unknown kind, an unknown or missing key, a table or column that is not there, a duration or zone that "
+    "is none, or a name twice; the refusal's `key` is the name of the feature",
+    rules=(
+        "A value may be used if and only if it was known at the decision of the row.",
+        "What a row gets depends on that row and the data, not on its neighbours, their number or their order, and not on the "
+        "order of rows in the data.",
+        "--spec is any set of definitions, not only your own. `train` and `predict` use those of the file that the manifest "
+        "names as `features`, and the model learns from all of them: who adds an entry there need change nothing else.",
+    ),
+)  # fmt: skip
+
 GATES = ("not_better", "too_good", "slice", "calibration", "latency", "schema")
 
 PLANNED = (
-    Command(
-        "features", "04", "Compute the defined features for rows, as of the decision.",
-        (USECASE, SPEC, DATA, ROWS, out_file("the features, Parquet")),
-        (Written("the file of --out", "04", "row_id and one column for each entry of the definitions, in input order",
-                 columns=(Column("row_id", TEXT, "as in the rows"), Column("<feature>", "as it is", "its value"))),),
-        rules=("A value may be used if and only if it was known at the decision.",),
-    ),
     Command(
         "staleness", "05", "Measure how a model ages.", (USECASE, DATA, out_file("the study, Parquet")),
         (Written("the file of --out", "05", "one row for each window and month scored", columns=(
@@ -305,7 +322,7 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, *PLANNED)
+COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, *PLANNED)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (
@@ -320,7 +337,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("04", "`features`, and features by definition in `train` and `predict`"),
     ("05", "tracked training, models by URI, `staleness`"),
     ("06", "`register`, `promote` through a gate, `rollback`, an audit log"),
     ("07", "`pipeline`: all of it in one flow, from a source that fails"),

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, rules, tables
+from grader.contract import commands, endpoints, features, rules, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
 from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, Refusal, SuiteResult
 from grader.contract.parts import EXITS, IMPLEMENTED, Column, Command, Table, Written, implemented
@@ -48,7 +48,8 @@ change**, and is here so that you can see where the road leads.
 | [How a command runs](#how-a-command-runs) | folders, environment, limits, exit codes, refusals |
 | [The decision](#the-decision) | what may be known when |
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
-| Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract) | what is called and must write |
+| Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
+[04](#stage-04-the-features) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -95,8 +96,8 @@ date must exist, numbers are finite, a start is not after its end.
 def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
-        INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(), _later(), REASONS,
-        VERSIONS,
+        INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
+        _fourth_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -332,6 +333,33 @@ What is allowed stands in the use case, so another use case brings its own: `[fe
   few flights."""
 
 
+def _fourth_stage() -> str:
+    kinds = _table(
+        ["kind", "keys", "value"],
+        [[f"`{k.name}`", ", ".join(f"`{key}`" for key in k.keys), k.value] for k in features.KINDS],
+    )
+    rules_ = "\n".join(f"- {rule}" for rule in features.RULES)
+    return f"""\
+## Stage 04: the features
+
+{_commands_of("04")}
+
+### Feature definitions
+
+`features.toml` holds entries `[[feature]]`, each with a `name` (lower-case letters, digits and `_`, at most 60), a `kind`,
+and the keys of its kind, all of them needed:
+
+{kinds}
+
+{rules_}
+
+From this stage on your own `features.toml` holds these fifteen, which later stages count on, and any others you like:
+
+```toml
+{features.REQUIRED.strip()}
+```"""
+
+
 def _commands_of(stage: str) -> str:
     """The commands that first appear in a settled stage."""
     return "\n\n".join(f"### {c.name}\n\n{_command(c)}" for c in commands.COMMANDS if c.stage == stage)
@@ -385,14 +413,7 @@ What `serve` answers, planned: may still change.
 
 ### Environment of later stages
 
-{variables}
-
-### Feature definitions (stage 04)
-
-`features.toml` holds `[[feature]]` entries with `name`, `kind` and what the kind needs: `column(column)`, `calendar(of, part, zone)` with
-part hour, dow or month, `lookup(table, key, column)`, `asof(table, by, column, max_age)`, `last(table, by, column, max_age)`,
-`age(table, by, max_age)`, `mean(table, by, column, window)`, `count(table, by, window)`. A window ends at the decision, includes it, and
-leaves out its other end; it counts rows that became known inside it; an empty one is null."""
+{variables}"""
 
 
 def _command(command: Command) -> str:
