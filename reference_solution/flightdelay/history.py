@@ -12,7 +12,7 @@ from datetime import timedelta
 import polars as pl
 
 from flightdelay.data import DataFolder, label_of
-from flightdelay.definitions import Age, AsOf, Count, FromTable, Lookup, Mean
+from flightdelay.definitions import Age, AsOf, Count, FromTable, Mean
 from flightdelay.usecase import LABEL, UseCase
 
 MICROSECONDS_PER_HOUR = 3.6e9
