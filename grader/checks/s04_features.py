@@ -513,12 +513,12 @@ def _window_flights(given_: Given) -> pd.DataFrame:
     return flights[flights["sched_dep_local"].str.slice(0, 10).between(*given_.window)]
 
 
-@check("features.beats_the_schedule", uses=[given, base_training, model, answers])
-def beats_the_schedule(grading: Grading) -> Finding:
-    """On flights of the next month the model orders better than a logistic regression on the schedule alone.
+@check("features.keeps_up_with_the_schedule", uses=[given, base_training, model, answers])
+def keeps_up_with_the_schedule(grading: Grading) -> Finding:
+    """On flights of the next month the model orders about as well as a logistic regression on the schedule alone, or better.
 
-    Catches: features computed and not learned from; history that is null in `predict`; a model that drowns in its features.
-    Accepts: any model.
+    Catches: a model that drowns in its features; features that are null in `predict`; features of other rows learned from.
+    Accepts: any model; in a month in which history tells little it need not be better.
     """
     ran = grading.get(base_training)
     if not ran.ok:
@@ -527,17 +527,12 @@ def beats_the_schedule(grading: Grading) -> Finding:
     found_ = grading.get(answers)[0]
     schedule = yardstick.honest_model(_window_flights(given_), given_.case.score)
     ahead, error = statistics.auc_difference(late, found_, schedule)
-    value = f"AUC {statistics.auc(late, found_):.3f}, ahead by {ahead:+.3f} (3 standard errors: {BARS['errors'] * error:.3f})"
-    bar = f"at least {BARS['ahead']:+.3f} ahead"
+    slack = BARS["errors"] * error + BARS["margin"]
+    value, bar = f"AUC {statistics.auc(late, found_):.3f}", f"at least {statistics.auc(late, schedule) - slack:.3f}"
     chart = charts.roc("ROC curve on the next month", late, {"yours": found_, "schedule alone": schedule})
-    if ahead < BARS["ahead"]:
-        return failed(
-            "on later flights the model is not clearly better than one of the schedule alone; the features have to reach it",
-            value,
-            bar,
-            chart,
-        )
-    return passed("history and weather make the model better than the schedule alone", value, bar, chart)
+    if ahead < -slack:
+        return failed("on later flights the model is clearly worse than one of the schedule alone", value, bar, chart)
+    return passed("on later flights the model keeps up with one of the schedule alone", value, bar, chart)
 
 
 @work
