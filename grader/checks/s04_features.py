@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSITY = 0.5  # of the flights: 13,500 a month
-SCORED, USUAL, CLOCK, EARLIER, LATER, AFTER_DELIVERY, AGAIN = 4_000, 800, 500, 500, 200, 500, 300
+SCORED, USUAL, CLOCK, EARLIER, LATER, AFTER_DELIVERY, AGAIN = 4_000, 1_200, 500, 500, 200, 500, 300
 YEAR_ROWS = 100_000
 YEAR_FEATURES = ("wx_temp", "tail_last_delay", "carrier_late_7d", "route_late_28d", "origin_delay_3h")
 BARS = stages.find("04").bars
@@ -356,11 +356,8 @@ def clock_edges(grading: Grading) -> Finding:
     Accepts: any way to know time zones.
     """
     given_ = grading.get(given)
-    got, right = grading.get(found), grading.get(expected)
-    if differs(given_.of("usual", right), given_.of("usual", got)).all().any():
-        raise Owed(
-            "a feature is wrong in every row; it has to be right on usual flights first: see features.values_are_right"
-        )
+    columns = ["row_id", *sound(grading)]
+    got, right = grading.get(found)[columns], grading.get(expected)[columns]
     where, cells = _wrong(given_, "clock", right, got)
     if where.to_numpy().any():
         return failed(
@@ -737,10 +734,9 @@ def copes_with_a_year(grading: Grading) -> Finding:
         )
     got = read_features(grading, year_.ran, "we ran features on a year", year_.features, year_.rows.table)
     columns = [name for name in got.columns if name in ("row_id", *sound(grading))]
-    where = differs(year_.right[columns], got[columns])
-    if where.to_numpy().any():
-        wrong = ", ".join(name for name in where.columns if where[name].any())
+    wrong = differs(year_.right[columns], got[columns]).to_numpy().mean()
+    if wrong > BARS["wrong"]:
         return failed(
-            f"on a whole year features are wrong: {wrong}", f"{int(where.to_numpy().sum()):,} values wrong", "none"
+            "on a whole year features are wrong that were right on three months", f"{wrong:.1%} of values wrong", "none"
         )
     return passed("a year of flights gets its features in time", value, bar)
