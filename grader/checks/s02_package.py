@@ -148,7 +148,8 @@ def second_answers(grading: Grading) -> np.ndarray:
     """Train again under another hash seed, and predict beside data whose outcomes say nothing.
 
     The training flights are the same in another order; those outside the window have exchanged outcomes, so a model that
-    learned from them is another one. `predict` is given outcomes exchanged throughout, so one that learns only then is too.
+    learned from them is another one. `predict` is given outcomes exchanged inside the window, so one that learns only then is too;
+    features that look back at most a month from the rows, which begin a month after the window, do not see them.
     """
     case_ = grading.get(case)
     grading.after(first_answers)
@@ -160,7 +161,7 @@ def second_answers(grading: Grading) -> np.ndarray:
     again = train(grading, "train-again", altered(grading, case_, outside), case_.given, {"PYTHONHASHSEED": "2"})
     if not again.ok:
         raise Fault(f"we trained again with the same seed on the same flights in another order; {again.sentence()}")
-    blank = altered(grading, case_, lambda flights: flights["flight_id"].notna())
+    blank = altered(grading, case_, lambda flights: ~outside(flights))
     return predict(grading, "predict-again", again, case_.rows, blank)
 
 
