@@ -24,6 +24,8 @@ class Model:
 
     def probability(self, features: pl.DataFrame) -> np.ndarray:
         """The probability that the label holds, shape (n,). A value of another kind than in training counts as missing."""
+        if features.is_empty():
+            return np.empty(0)
         alike = features.select(pl.col(name).cast(kind, strict=False) for name, kind in self.schema.items())
         return self.pipeline.predict_proba(alike.to_pandas())[:, 1]
 
