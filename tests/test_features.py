@@ -128,6 +128,7 @@ def late_files(data: Path) -> None:
         ("other = 1\n[[feature]]\nname = 'a'\nkind = 'column'\ncolumn = 'b'\n", "nothing else"),
         ("[[feature]]\nname = 'a'\nkind = 'colum'\ncolumn = 'b'\n", "'a'"),
         ("[[feature]]\nname = 'a'\nkind = 'column'\n", "column: Field required"),
+        ("[[feature]]\nname = 'row_id'\nkind = 'column'\ncolumn = 'b'\n", "row_id"),
         ("[[feature]]\nname = 'A b'\nkind = 'column'\ncolumn = 'b'\n", "name"),
         ("[[feature]]\nname = 'a'\nkind = 'column'\ncolumn = 'b'\n" * 2, "defines a 2 times"),
         ("[[feature]]\nname = 'a'\nkind = 'column'\ncolumn = 'b'\nby = 3\n", "by"),

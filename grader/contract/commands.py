@@ -170,7 +170,7 @@ FEATURES = Command(
         ),
     ),
     refuses="definitions with an unknown kind, an unknown or missing key, a table or column that is not there, a duration or zone that "
-    "is none, or a name twice; the refusal's `key` is the name of the feature",
+    "is none, or a name twice or `row_id`; the refusal's `key` is the name of the feature, null where there is none",
     rules=(
         "A value may be used if and only if it was known at the decision of the row.",
         "What a row gets depends on that row and the data, not on its neighbours, their number or their order, and not on the "

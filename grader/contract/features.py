@@ -150,12 +150,14 @@ RULES = (
     "`decision_at` is the row's `event_time` less `decision_lead`.",
     "`table` is a table of the use case and `column` one of its columns, or `label` (in the table of the `entity`), which is 1 where "
     "the use case's label holds and 0 where it does not. `time` and `known_at` are those of the table; `known` in the use case names "
-    "the columns that became known at another time, and so does `known_at` of the label.",
+    "the columns that became known at another time, and so does `known_at` of the label. In a table with `known_at` that holds for all "
+    "columns: a schedule counts as part of the past when its row does.",
     "A value is known if its `known_at` is there and at most `decision_at`. Values that are null are no values: `asof` and `age` look "
     "behind them, `mean` and `count` leave them out. Of values with the same `time` the one that became known last counts, and "
     "of those the one with the greatest `key`.",
     "`by` is a list of columns that the rows and the table both have; only rows of the table that agree in all of them count. A row "
     "with a null in one of them gets null, also from `count`.",
+    "An age can be negative: an aircraft may leave early for a flight that is due after the decision.",
     "A window is `(decision_at - window, decision_at]`: it includes the decision and leaves out its other end. What counts is when a "
     "value became known, not what it is about.",
     "Durations are ISO 8601 of days, hours and minutes, and a day is 24 hours: `P7D`, `PT3H`, `P1DT12H`.",
@@ -286,6 +288,8 @@ def parse_features(text: str) -> list[Feature]:
         raise FeatureProblem(f"features.toml must hold 1 to {MAX_FEATURES} entries [[feature]] and nothing else")
     found = [_parsed(number, entry) for number, entry in enumerate(entries, 1)]
     names = [feature.name for feature in found]
+    if "row_id" in names:
+        raise FeatureProblem("features.toml defines row_id, which is the name of the rows; give the feature another")
     for name in names:
         if names.count(name) > 1:
             raise FeatureProblem(
