@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader import home, stages
+from grader import stages
 from grader.checks import charts, predictions, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
+from grader.checks.running import SEED, command, config, predict, train, usecase
 from grader.contract.outputs import ModelRecord, Refusal, SuiteResult
 from grader.faultproxy import Ended, FaultProxy
 from grader.sandbox import Mount
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-TRAIN_MONTHS, DATA_MONTHS, LATER_MONTHS = slice(0, 3), slice(0, 4), slice(4, 6)
+TRAIN_MONTHS, DATA_MONTHS, LATER_MONTHS = slice(0, 3), slice(0, 6), slice(4, 6)
 FLIGHTS_PER_MONTH = 12_000
 ROWS, SOME_ROWS = 8_000, 2_000
 ODD, ODD_FILE = 11, 40  # changed rows, and rows in their file
-SEED = 20
 BARS = stages.find("02").bars
 
 WRONG_SEEDS = ('"seven"', "1.5", "true", "[1]", '"12"', "{ value = 1 }")
@@ -46,7 +46,10 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """The hidden data of this stage; the DATA folder goes on for a month after the training window."""
+    """The hidden data of this stage.
+
+    The DATA folder goes on after the training window, as it does in production, but without the flights to score.
+    """
 
     data: Path
     given: Path
@@ -64,63 +67,18 @@ def case(grading: Grading) -> Case:
 
     world = grading.world()
     data, given = grading.folder("data"), grading.folder("given")
-    write_data(world, data, world.months[DATA_MONTHS], FLIGHTS_PER_MONTH)
+    rows = draw_rows(world, world.months[LATER_MONTHS], ROWS, "package")
+    write_data(world, data, world.months[DATA_MONTHS], FLIGHTS_PER_MONTH, without=rows)
     months = world.months[TRAIN_MONTHS]
     last_day = calendar.monthrange(world.year, int(months[-1][5:]))[1]
     window = (f"{months[0]}-01", f"{months[-1]}-{last_day}")
     flights = pd.read_parquet(data / "flights")
     day = flights["sched_dep_local"].str.slice(0, 10)
     inside = flights[(day >= window[0]) & (day <= window[1])]
-    (given / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
+    usecase(given)
     (given / "config.toml").write_text(config(window))
-    rows = draw_rows(world, world.months[LATER_MONTHS], ROWS, "package")
     rows.write(given / "rows.parquet")
     return Case(data, given, inside, len(yardstick.labelled(inside)), window, rows)
-
-
-def config(window: tuple[str, str], seed: int = SEED) -> str:
-    return f'seed = {seed}\ntrain_start = "{window[0]}"\ntrain_end = "{window[1]}"\n'
-
-
-def command(grading: Grading, name: str) -> list[str]:
-    """The submission's command line. Raises Owed."""
-    argv = grading.submission.manifest.argv(name)
-    if argv is None:
-        raise Owed(f"the command {name} is not declared; add it to [tool.mlekit.commands]")
-    return argv
-
-
-def train(grading: Grading, label: str, data: Path, given: Path, env: dict[str, Argument] | None = None) -> Ran:
-    """Run `train` on a data folder with the configuration and use case in `given`."""
-    argv = command(grading, "train")
-    out = grading.folder(label, grading.limits.disk_mb)
-    source, settings = Mount(data, "data"), Mount(given, "given")
-    arguments: list[Argument] = [
-        *argv, "--usecase", settings / "usecase.toml", "--data", source, "--config", settings / "config.toml",
-        "--out", Mount(out / "out", "out", writable=True),
-    ]  # fmt: skip
-    return grading.submission.run("train", arguments, [source, settings], out, grading.limits, env)
-
-
-def predict(grading: Grading, label: str, model: Ran, rows: Rows, data: Path | None = None) -> np.ndarray:
-    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Fault.
-
-    `data` is another DATA folder than the one that was trained on.
-    """
-    argv = command(grading, "predict")
-    out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
-    rows.write(given / "rows.parquet")
-    (given / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
-    source = Mount(data or grading.get(case).data, "data")
-    settings, trained = Mount(given, "given"), Mount(model.out, "model")
-    arguments: list[Argument] = [
-        *argv, "--usecase", settings / "usecase.toml", "--model", trained, "--data", source,
-        "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
-    ]  # fmt: skip
-    ran = grading.submission.run("predict", arguments, [source, settings, trained], out, grading.limits)
-    if not ran.ok:
-        raise Fault(f"we ran predict on {len(rows):,} rows; {ran.sentence()}")
-    return predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
 
 
 @work
@@ -140,15 +98,14 @@ def model(grading: Grading) -> Ran:
 
 @work
 def first_answers(grading: Grading) -> np.ndarray:
-    return predict(grading, "predict", grading.get(model), grading.get(case).rows)
+    return predict(grading, "predict", grading.get(model), grading.get(case).rows, grading.get(case).data)
 
 
 @work
 def second_answers(grading: Grading) -> np.ndarray:
-    """Train again under another hash seed, and predict beside data whose outcomes say nothing.
+    """Train again under another hash seed, on the same flights in another order, and predict.
 
-    The training flights are the same in another order; those outside the window have exchanged outcomes, so a model that
-    learned from them is another one. `predict` is given outcomes exchanged throughout, so one that learns only then is too.
+    The flights outside the window have exchanged outcomes, so a model that learned from them is another one.
     """
     case_ = grading.get(case)
     grading.after(first_answers)
@@ -160,8 +117,7 @@ def second_answers(grading: Grading) -> np.ndarray:
     again = train(grading, "train-again", altered(grading, case_, outside), case_.given, {"PYTHONHASHSEED": "2"})
     if not again.ok:
         raise Fault(f"we trained again with the same seed on the same flights in another order; {again.sentence()}")
-    blank = altered(grading, case_, lambda flights: flights["flight_id"].notna())
-    return predict(grading, "predict-again", again, case_.rows, blank)
+    return predict(grading, "predict-again", again, case_.rows, case_.data)
 
 
 def altered(grading: Grading, case_: Case, which: Callable[[pd.DataFrame], pd.Series]) -> Path:
@@ -214,7 +170,7 @@ def learns_from_outcomes(grading: Grading) -> bool:
     ran = train(grading, "train-exchanged", exchanged, case_.given)
     try:
         return not ran.ok or bool(
-            (np.abs(predict(grading, "predict-exchanged", ran, case_.rows) - before) > BARS["equal"]).any()
+            (np.abs(predict(grading, "predict-exchanged", ran, case_.rows, case_.data) - before) > BARS["equal"]).any()
         )
     except Fault:
         return True  # another outcome is an answer, too
@@ -260,7 +216,7 @@ def reproducible(grading: Grading) -> Finding:
         return failed(
             "we trained twice with the same seed on the same flights, the second time with rows in another order, another "
             "PYTHONHASHSEED and other outcomes outside the window, and predictions differ; fix the seed, sort by flight_id, "
-            "and learn only from flights of the window, only in train", value, bar,
+            "and learn only from flights of the window", value, bar,
         ).showing("moved", predictions.moved(grading.get(case).rows.table, first, second, BARS["equal"]))  # fmt: skip
     return passed("two trainings with the same seed agree", value, bar)
 
@@ -272,7 +228,7 @@ def shuffled_answers(grading: Grading) -> tuple[np.ndarray, np.ndarray]:
 
     trained, case_ = grading.get(model), grading.get(case)
     positions = stream(1, "some rows").permutation(len(case_.rows))[:SOME_ROWS]
-    return positions, predict(grading, "predict-shuffled", trained, case_.rows.take(positions))
+    return positions, predict(grading, "predict-shuffled", trained, case_.rows.take(positions), case_.data)
 
 
 @work
@@ -280,7 +236,7 @@ def single_answer(grading: Grading) -> tuple[int, float]:
     """One row alone: its position in the full batch, and what it got."""
     trained, case_ = grading.get(model), grading.get(case)
     position = len(case_.rows) // 3
-    return position, float(predict(grading, "predict-one", trained, case_.rows.take([position]))[0])
+    return position, float(predict(grading, "predict-one", trained, case_.rows.take([position]), case_.data)[0])
 
 
 @check("package.rows_stand_alone", uses=[case, first_training, model, first_answers, shuffled_answers, single_answer])
@@ -311,7 +267,7 @@ def rows_stand_alone(grading: Grading) -> Finding:
 def odd_answers(grading: Grading) -> tuple[Rows, np.ndarray]:
     """A file in which some rows are odd, and what each row got."""
     rows = odd_rows(grading.get(case).rows)
-    return rows, predict(grading, "predict-odd", grading.get(model), rows)
+    return rows, predict(grading, "predict-odd", grading.get(model), rows, grading.get(case).data)
 
 
 @check("package.survives_odd_rows", uses=[case, first_training, model, first_answers, odd_answers])
@@ -396,7 +352,7 @@ def refusals(grading: Grading) -> list[tuple[BadConfig, Ran]]:
             start = bad.line.split(" = ")[1].replace("-28", "-01")
             lines = [text for text in lines if not text.startswith("train_start")] + [f"train_start = {start}"]
         (given / "config.toml").write_text("\n".join([*lines, bad.line]) + "\n")
-        (given / "usecase.toml").write_bytes((case_.given / "usecase.toml").read_bytes())
+        usecase(given)
         runs.append((bad, train(grading, f"train-bad-{key}", case_.data, given)))
     return runs
 

@@ -90,6 +90,8 @@ PREDICT = Command(
     rules=(
         "What a row gets depends on that row and the data, not on its neighbours, their number or their order.",
         "Categories never seen, missing values and extreme numbers get a finite probability.",
+        "The data goes on after the decision about a row, as in any backtest, and holds other flights of that day; the rows "
+        "themselves are not in it. What was not known at the decision may not be used.",
     ),
     later=(("05", "REF may also be an MLflow URI, `models:/NAME@ALIAS` or `runs:/ID/NAME`"),),
 )

@@ -149,8 +149,8 @@ KINDS = (
 RULES = (
     "`decision_at` is the row's `event_time` less `decision_lead`.",
     "`table` is a table of the use case and `column` one of its columns, or `label` (in the table of the `entity`), which is 1 where "
-    "the use case's label holds and 0 where it does not. `time` and `known_at` are those of the table; `known` in the use case names the columns that became "
-    "known at another time, and so does `known_at` of the label.",
+    "the use case's label holds and 0 where it does not. `time` and `known_at` are those of the table; `known` in the use case names "
+    "the columns that became known at another time, and so does `known_at` of the label.",
     "A value is known if its `known_at` is there and at most `decision_at`. Values that are null are no values: `asof` and `age` look "
     "behind them, `mean` and `count` leave them out. Of values with the same `time` the one that became known last counts, and "
     "of those the one with the greatest `key`.",

@@ -33,7 +33,7 @@ class Rows:
     ----------
     table : rows as handed out, `row_id` first; never a label.
     late : (n,) bool, whether the flight arrived more than 15 minutes late.
-    after : (n, 8) the columns known only after departure, for checks that plant or scramble them.
+    after : (n, 9) `flight_id` and the columns known only after departure, for checks that plant or scramble them.
     """
 
     table: pd.DataFrame
@@ -71,8 +71,8 @@ def draw_rows(world: World, months: list[str], count: int, name: str, careless: 
     table = chosen[SCHEDULE].copy()
     table.insert(0, "row_id", ids)
     late = (chosen["arr_delay_min"] > LATE_MINUTES).to_numpy(np.bool_)
-    after = chosen[AFTER_DEPARTURE].copy()
-    return Rows(table.join(after) if careless else table, late, after)
+    after = chosen[["flight_id", *AFTER_DEPARTURE]].copy()
+    return Rows(table.join(after[AFTER_DEPARTURE]) if careless else table, late, after)
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,20 @@ def copy_with_exchanged_outcomes(
     return target
 
 
-def write_data(world: World, out: Path, months: list[str] | None = None, flights_per_month: int | None = None) -> str:
+def write_data(
+    world: World,
+    out: Path,
+    months: list[str] | None = None,
+    flights_per_month: int | None = None,
+    without: Rows | None = None,
+) -> str:
     """Write a DATA folder (flights and weather by month, planes, airports, airlines, manifest); return its hash.
 
-    `flights_per_month` keeps an even random share, for gradings that must be quick.
+    `flights_per_month` keeps an even random share, for gradings that must be quick; the flights of `without` are left out.
     """
     flights, weather = world.flights, world.weather
+    if without is not None:
+        flights = flights[~flights["flight_id"].isin(without.after["flight_id"])]
     months = months or world.months
     month = world.month_of(flights)
     weather_month = weather["observed_at"].dt.tz_convert("America/New_York").dt.strftime("%Y-%m")

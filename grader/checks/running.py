@@ -1,0 +1,79 @@
+"""Running the commands of the contract that several stages ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader import home
+from grader.checks import predictions
+from grader.checks.api import Fault, Grading, Owed
+from grader.sandbox import Mount
+from grader.sandbox.base import Argument
+from grader.submission import Ran, Submission
+from grader.world import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SEED = 20
+
+
+def command(grading: Grading, name: str) -> list[str]:
+    """The submission's command line. Raises Owed."""
+    argv = grading.submission.manifest.argv(name)
+    if argv is None:
+        raise Owed(f"the command {name} is not declared; add it to [tool.mlekit.commands]")
+    return argv
+
+
+def usecase(given: Path) -> None:
+    """Lay the use case of the flights into a folder."""
+    (given / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
+
+
+def config(window: tuple[str, str], seed: int = SEED) -> str:
+    """The text of a configuration; `window` is the first and the last day to learn from."""
+    return f'seed = {seed}\ntrain_start = "{window[0]}"\ntrain_end = "{window[1]}"\n'
+
+
+def train(
+    grading: Grading,
+    label: str,
+    data: Path,
+    given: Path,
+    env: dict[str, Argument] | None = None,
+    submission: Submission | None = None,
+) -> Ran:
+    """Run `train` on a data folder with the configuration and use case in `given`. Raises Owed.
+
+    `submission` is an altered copy of the one that is graded.
+    """
+    argv = command(grading, "train")
+    out = grading.folder(label, grading.limits.disk_mb)
+    source, settings = Mount(data, "data"), Mount(given, "given")
+    arguments: list[Argument] = [
+        *argv, "--usecase", settings / "usecase.toml", "--data", source, "--config", settings / "config.toml",
+        "--out", Mount(out / "out", "out", writable=True),
+    ]  # fmt: skip
+    return (submission or grading.submission).run("train", arguments, [source, settings], out, grading.limits, env)
+
+
+def predict(
+    grading: Grading, label: str, model: Ran, rows: Rows, data: Path, submission: Submission | None = None
+) -> np.ndarray:
+    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Owed, Fault."""
+    argv = command(grading, "predict")
+    out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
+    rows.write(given / "rows.parquet")
+    usecase(given)
+    source, settings, trained = Mount(data, "data"), Mount(given, "given"), Mount(model.out, "model")
+    arguments: list[Argument] = [
+        *argv, "--usecase", settings / "usecase.toml", "--model", trained, "--data", source,
+        "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
+    ]  # fmt: skip
+    mounts = [source, settings, trained]
+    ran = (submission or grading.submission).run("predict", arguments, mounts, out, grading.limits)
+    if not ran.ok:
+        raise Fault(f"we ran predict on {len(rows):,} rows; {ran.sentence()}")
+    return predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
