@@ -29,8 +29,9 @@ class Config:
     seed: int
     train_start: date
     train_end: date
-    regularization: float = 0.3
-    rarest_category: int = 50
+    trees: int = 100
+    leaves: int = 8
+    learning_rate: float = 0.1
 
     def as_record(self) -> dict[str, Any]:
         return {"seed": self.seed, "train_start": str(self.train_start), "train_end": str(self.train_end)}
@@ -54,8 +55,13 @@ def read_config(path: Path) -> Config:
         refuse("bad_config", f"seed is {config.seed}; it must not be negative", "seed")
     if config.train_end < config.train_start:
         refuse("bad_config", f"train_end {config.train_end} is before train_start {config.train_start}", "train_end")
-    if config.regularization <= 0:
-        refuse("bad_config", f"regularization is {config.regularization}; it must be above 0", "regularization")
+    for key, least in (("trees", 1), ("leaves", 2)):
+        if getattr(config, key) < least:
+            refuse("bad_config", f"{key} is {getattr(config, key)}; it must be at least {least}", key)
+    if not 0 < config.learning_rate <= 1:
+        refuse(
+            "bad_config", f"learning_rate is {config.learning_rate}; it must be above 0 and at most 1", "learning_rate"
+        )
     return config
 
 

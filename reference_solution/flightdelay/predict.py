@@ -6,18 +6,25 @@ import argparse
 from pathlib import Path
 
 import joblib
-import pandas as pd
+import polars as pl
 
-from flightdelay.features import features
+from flightdelay.data import DataFolder, read_table
+from flightdelay.definitions import read_definitions
+from flightdelay.features import compute_features
+from flightdelay.usecase import read_usecase
 
 
 def run(usecase: Path, model: Path, data: Path, rows: Path, out: Path) -> None:
-    """Write one probability per row, in the order of the rows."""
-    del usecase, data  # this model needs nothing but the rows; later ones look up weather and history
-    table = pd.read_parquet(rows)
-    probability = joblib.load(model / "model.joblib").predict_proba(features(table))[:, 1]
+    """Write one probability per row, in the order of the rows.
+
+    The definitions are those that the model was trained with and brought along, not those of today.
+    """
+    table = read_table(rows)
+    definitions = read_definitions(model / "features.toml")
+    features = compute_features(definitions, read_usecase(usecase), DataFolder(data), table)
+    probability = joblib.load(model / "model.joblib").probability(features)
     out.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({"row_id": table["row_id"], "probability": probability}).to_parquet(out, index=False)
+    pl.DataFrame({"row_id": table["row_id"], "probability": probability}).write_parquet(out)
 
 
 def main() -> None:

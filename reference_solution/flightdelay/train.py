@@ -4,45 +4,41 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
-from flightdelay.config import Config, read_config, refuse
+from flightdelay.config import read_config, refuse
+from flightdelay.definitions import own_definitions, read_definitions
 
 
 def run(usecase: Path, data: Path, config: Path, out: Path) -> None:
-    """Read the settings, read the flights, fit, save."""
+    """Read the settings and the definitions, compute the features of the flights in the window, fit, save."""
     settings = read_config(config)
+    definitions = read_definitions(own_definitions())
 
-    # The settings are checked before the heavy libraries are imported: a typing error is answered at once.
+    # Both are checked before the heavy libraries are imported: a typing error is answered at once.
     import joblib
 
-    from flightdelay.data import read_training_flights, read_usecase
-    from flightdelay.features import features
+    from flightdelay.data import DataFolder, read_training_flights
+    from flightdelay.features import compute_features
+    from flightdelay.model import fit
+    from flightdelay.usecase import LABEL, read_usecase
 
-    flights = read_training_flights(data, settings, read_usecase(usecase)["label"])
-    if flights["late"].nunique() < 2:
+    case, folder = read_usecase(usecase), DataFolder(data)
+    flights = read_training_flights(case, folder, settings)
+    if flights.is_empty() or flights[LABEL].n_unique() < 2:
         window = f"{settings.train_start} to {settings.train_end}"
         refuse(
             "empty_window",
-            f"the window {window} holds {len(flights)} landed flights; both outcomes are needed",
+            f"the window {window} holds {len(flights)} flights with a label; both outcomes are needed",
             "train_end",
         )
-    model = new_model(settings).fit(features(flights), flights["late"])
+    features = compute_features(definitions, case, folder, flights)
+    model = fit(features, flights[LABEL], definitions, settings)
     out.mkdir(parents=True, exist_ok=True)
     joblib.dump(model, out / "model.joblib")
+    shutil.copyfile(own_definitions(), out / "features.toml")
     (out / "model.json").write_text(json.dumps({**settings.as_record(), "rows": len(flights)}, indent=2))
-
-
-def new_model(settings: Config):
-    """A logistic regression on one-hot categories; rare and unseen categories share a column."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder
-
-    encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=settings.rarest_category)
-    return make_pipeline(
-        encode, LogisticRegression(C=settings.regularization, max_iter=500, random_state=settings.seed)
-    )
 
 
 def main() -> None:

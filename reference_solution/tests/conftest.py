@@ -14,10 +14,40 @@ import pytest
 
 USECASE = """
 name = "flights"
+entity = "flight_id"
+event_time = "sched_dep"
+decision_lead = "PT2H"
+
 [label]
 column = "arr_delay_min"
 op = ">"
 value = 15
+known_at = "label_known_at"
+
+[tables.flights]
+key = ["flight_id"]
+time = "sched_dep"
+known_at = "label_known_at"
+known = { dep_time = "dep_known_at", dep_delay_min = "dep_known_at" }
+
+[tables.weather]
+key = ["origin", "observed_at"]
+time = "observed_at"
+known_at = "known_at"
+
+[tables.planes]
+key = ["tailnum"]
+
+[request]
+carrier = "str"
+flight_no = "int"
+tailnum = "str?"
+origin = "str"
+dest = "str"
+sched_dep = "timestamp"
+sched_arr = "timestamp?"
+sched_dep_local = "str"
+distance_miles = "float"
 """
 CONFIG = {"seed": 7, "train_start": "2013-01-01", "train_end": "2013-01-31"}
 
@@ -29,7 +59,7 @@ def make_flights(count: int = 1_500) -> pd.DataFrame:
         random.integers(0, 31 * 24 * 60, count), unit="m"
     )
     carrier = random.choice(["AA", "BB"], count)
-    late = random.random(count) < np.where(carrier == "AA", 0.1, 0.6)
+    late = random.random(count) < np.where(carrier == "AA", 0.02, 0.95)
     return pd.DataFrame(
         {
             "flight_id": [f"F{i:06d}" for i in range(count)],
@@ -42,11 +72,36 @@ def make_flights(count: int = 1_500) -> pd.DataFrame:
             "sched_arr": departure + pd.Timedelta(hours=2),
             "sched_dep_local": (departure - pd.Timedelta(hours=5)).strftime("%Y-%m-%dT%H:%M"),
             "distance_miles": random.integers(200, 2500, count).astype(float),
+            "dep_delay_min": random.integers(-5, 30, count).astype(float),
+            "dep_known_at": departure + pd.Timedelta(minutes=10),
             "arr_delay_min": np.where(late, 40.0, -3.0),
             "label_known_at": departure + pd.Timedelta(hours=3),
             "outcome": "flown",
         }
     )
+
+
+def make_weather() -> pd.DataFrame:
+    """An observation every hour of the month at each airport, known an hour later."""
+    hours = pd.date_range("2013-01-01", "2013-02-01", freq="h", tz="UTC")
+    observed = pd.MultiIndex.from_product([["EWR", "JFK", "LGA"], hours], names=["origin", "observed_at"]).to_frame(
+        index=False
+    )
+    random = np.random.default_rng(0)
+    return observed.assign(
+        known_at=observed["observed_at"] + pd.Timedelta(hours=1),
+        **{name: random.random(len(observed)) * 10 for name in ("temp", "wind_speed", "precip", "visib")},
+    )
+
+
+def write_world(folder: Path) -> None:
+    """The use case and a data folder of one month."""
+    planes = pd.DataFrame({"tailnum": ["N1", "N2"], "seats": [50, 180]})
+    for path, table in (("flights/2013-01", make_flights()), ("weather/2013-01", make_weather()), ("planes", planes)):
+        target = folder / "data" / f"{path}.parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(target, index=False)
+    (folder / "usecase.toml").write_text(USECASE)
 
 
 @dataclass
@@ -87,9 +142,7 @@ class Commands:
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     folder = tmp_path_factory.mktemp("world")
-    (folder / "data" / "flights").mkdir(parents=True)
-    make_flights().to_parquet(folder / "data" / "flights" / "2013-01.parquet", index=False)
-    (folder / "usecase.toml").write_text(USECASE)
+    write_world(folder)
     return Commands(json.loads(os.environ["FLIGHTDELAY_COMMANDS"]), folder)
 
 
@@ -103,7 +156,7 @@ def model(commands: Commands) -> str:
 
 @pytest.fixture(scope="session")
 def rows() -> pd.DataFrame:
-    table = make_flights(60).drop(columns=["flight_id", "arr_delay_min", "label_known_at", "outcome"])
+    table = make_flights(60).loc[:, "carrier":"distance_miles"]
     table.insert(0, "row_id", [f"r{i:03d}" for i in range(len(table))])
     return table
 
