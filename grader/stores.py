@@ -62,6 +62,21 @@ class Stores:
         _locate(folder / DATABASE, self.sandbox.path(mount / ARTIFACTS))
         return mount
 
+    def go_on(self, earlier: Path, folder: Path) -> Mount:
+        """Put a copy of an earlier store into a new `folder`: MLflow also writes where it only reads.
+
+        Where a job sees folders at their real paths it has to be the earlier one itself, since that is what paths in it say.
+        """
+        if self.sandbox.name == "plain":
+            return Mount(earlier, NAME, writable=True)
+        for where, _, names in os.walk(earlier):
+            target = folder / Path(where).relative_to(earlier)
+            target.mkdir(parents=True)
+            for path in (Path(where, name) for name in names):
+                if path.is_file() and not path.is_symlink():
+                    shutil.copyfile(path, target / path.name, follow_symlinks=False)
+        return Mount(folder, NAME, writable=True)
+
     def untouched(self, folder: Path) -> bool:
         """Whether nothing was logged to a store since it was laid down."""
         database = folder / DATABASE

@@ -210,7 +210,7 @@ class Submission:
 
         `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call. `network` lets
         it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there. `tracking`
-        is the store of an earlier run to go on from, read-only; without, the command has an empty one of its own.
+        is the store of an earlier run, of which the command gets a copy; without, it has an empty one of its own.
         """
         for name in ("out", "state"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -228,11 +228,9 @@ class Submission:
 
     def _store(self, out: Path, earlier: Path | None) -> Mount | None:
         """The store that a command sees: always at the same place, since MLflow keeps absolute paths."""
-        if earlier is not None:
-            return Mount(earlier, stores.NAME)
         if self.stores is None:
             return None
-        return self.stores.lay_down(out / stores.NAME)
+        return self.stores.lay_down(out / stores.NAME) if earlier is None else self.stores.go_on(earlier, out / stores.NAME)
 
     def job(
         self,

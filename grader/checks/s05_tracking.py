@@ -328,20 +328,27 @@ def metrics_follow(grading: Grading) -> Finding:
         if late.all() or not late.any():
             return failed(f"{what}: the validation rows all have one outcome", f"{len(late):,} rows", "both outcomes")
         moved = int((abs(kept.probability - probability) > BARS["equal"]).sum())
+        ours = tracked.measured(late, probability)
+        apart = max(abs(ours[key] - run.logged.metrics[f"valid.{key}"]) for key in ours)
         if moved > BARS["moved"] * len(late):
             return failed(
                 f"{what}: the probabilities in validation.parquet are not those that the logged model gives on the features of these "
-                "flights", f"{moved:,} of {len(late):,} differ", f"at most {BARS['moved']:.1%}",
+                "flights", f"{moved:,} of {len(late):,} differ", f"at most {BARS['moved']:.0%}",
             ).showing("differ", predictions.moved(_rows(run, kept.ids), kept.probability, probability, BARS["equal"]))  # fmt: skip
         for key, value in tracked.measured(late, kept.probability).items():
             got = run.logged.metrics[f"valid.{key}"]
             if name == "first":
-                said[key] = (got, value)
+                said[key] = (got, ours[key])
             if abs(got - value) > BARS["metric"]:
                 return failed(
                     f"{what}: the metric valid.{key} is not what the logged validation rows give", f"{got:.6f}",
                     "what we measured on them, to 6 digits", charts.pairs("Metrics of the run", {**said, key: (got, value)}),
                 )  # fmt: skip
+        if apart > BARS["point"]:
+            return failed(
+                f"{what}: on the features of the validation rows the logged model gets other metrics than were logged",
+                f"off by {apart:.4f}", f"at most {BARS['point']:.0g}",
+            )  # fmt: skip
     chart = charts.pairs("Metrics of the first run", said)
     return passed(
         "metrics follow from the logged model, its validation rows and the data", f"{len(TRAININGS) + 1} trainings", "all", chart
@@ -382,15 +389,15 @@ def model_gives_predictions(grading: Grading) -> Finding:
     rows = grading.get(case).rows
     folder, uri = grading.get(by_folder), grading.get(by_uri)
     ours = grading.get(scores).of("first", "rows")
-    for what, other in {
-        "predict with the URI of the logged model": uri,
-        "the logged model on the features of these rows": ours,
-    }.items():
-        moved = int((abs(folder - other) > BARS["equal"]).sum())
-        if moved > BARS["moved"] * len(rows):
+    for what, other, most in (
+        ("predict with the URI of the logged model", uri, 0.0),
+        ("the logged model on the features of these rows", ours, BARS["moved"]),
+    ):
+        moved, apart = int((abs(folder - other) > BARS["equal"]).sum()), float(abs(folder - other).mean())
+        if moved > most * len(rows) or apart > BARS["point"]:
             return failed(
                 f"{what} gives other probabilities than predict with the folder that train wrote",
-                f"{moved:,} of {len(rows):,} rows differ", f"at most {BARS['moved']:.1%}",
+                f"{moved:,} of {len(rows):,} rows differ", f"at most {most:.0%}",
             ).showing("differ", predictions.moved(rows.table, folder, other, BARS["equal"]))  # fmt: skip
     if float(folder.max() - folder.min()) <= BARS["equal"]:
         return failed("all rows get one probability, so it proves nothing that it is the same", "1 value", "several")
