@@ -22,7 +22,7 @@ import pandas as pd
 import polars as pl
 import requests
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from mlflow.models import Model, infer_signature
 
 from flightdelay.config import Config
 from flightdelay.definitions import HOME
@@ -107,7 +107,8 @@ def log_model(trained: Trained, out: Path) -> str:
 def download(uri: str) -> Path:
     """The folder that `train` wrote, out of a logged model."""
     with tracking_server():
-        return Path(mlflow.artifacts.download_artifacts(uri), "artifacts", FILES)
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        return folder / Model.load(folder).flavors["python_function"]["artifacts"][FILES]["path"]
 
 
 @contextmanager
