@@ -205,7 +205,13 @@ class FaultProxy:
         mounts = self._mounts()
         environment = {"TMPDIR": mounts["work"], **env}
         job = self._submission.job(
-            argv, [mounts["work"], self._scratch()], mounts["out"], mounts["state"], self._limits, environment, self._tracking
+            argv,
+            [mounts["work"], self._scratch()],
+            mounts["out"],
+            mounts["state"],
+            self._limits,
+            environment,
+            self._tracking,
         )
         with self._lock:
             if self._closing.is_set():

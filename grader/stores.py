@@ -80,7 +80,11 @@ class Stores:
     def untouched(self, folder: Path) -> bool:
         """Whether nothing was logged to a store since it was laid down."""
         database = folder / DATABASE
-        if not folder.is_dir() or {entry.name for entry in os.scandir(folder)} != {DATABASE, ARTIFACTS} or database.is_symlink():
+        if (
+            not folder.is_dir()
+            or {entry.name for entry in os.scandir(folder)} != {DATABASE, ARTIFACTS}
+            or database.is_symlink()
+        ):
             return False
         if (folder / ARTIFACTS).is_symlink() or any(os.scandir(folder / ARTIFACTS)):
             return False
@@ -115,10 +119,10 @@ class Stores:
                         Path(place, DATABASE).rename(kept)
             return kept
         except OSError:  # a home that cannot be written: made anew for this grading
-            place = self.scratch / "store"
-            place.mkdir(parents=True, exist_ok=True)
-            _make(place)
-            return place / DATABASE
+            own = self.scratch / "store"
+            own.mkdir(parents=True, exist_ok=True)
+            _make(own)
+            return own / DATABASE
 
     def _made_for_it(self) -> Path:
         """A template made by the submission's own MLflow, in its sandbox, for this grading alone."""

@@ -230,7 +230,11 @@ class Submission:
         """The store that a command sees: always at the same place, since MLflow keeps absolute paths."""
         if self.stores is None:
             return None
-        return self.stores.lay_down(out / stores.NAME) if earlier is None else self.stores.go_on(earlier, out / stores.NAME)
+        return (
+            self.stores.lay_down(out / stores.NAME)
+            if earlier is None
+            else self.stores.go_on(earlier, out / stores.NAME)
+        )
 
     def job(
         self,
@@ -276,7 +280,9 @@ class Submission:
                 return kept
             finished = self.sandbox.run(job)
             self._drop_empty_store(out)
-            if key and not (self.sandbox.name == "plain" and (out / stores.NAME).exists()):  # paths in it are this run's
+            if key and not (
+                self.sandbox.name == "plain" and (out / stores.NAME).exists()
+            ):  # paths in it are this run's
                 self.cache.keep(key, out, finished)
         self.seconds += finished.seconds
         return finished

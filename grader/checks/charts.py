@@ -71,14 +71,23 @@ def pairs(title: str, numbers: Mapping[str, tuple[float, float]]) -> Chart:
     """What was logged beside what we measured, one pair of bars a metric."""
     names = tuple(numbers)
     logged, measured = (tuple(round(pair[side], 4) for pair in numbers.values()) for side in (0, 1))
-    says = "; ".join(f"{name}: logged {a:.4f}, measured {b:.4f}" for name, a, b in zip(names, logged, measured, strict=True))
+    says = "; ".join(
+        f"{name}: logged {a:.4f}, measured {b:.4f}" for name, a, b in zip(names, logged, measured, strict=True)
+    )
     return Chart(
-        ChartKind.BARS, title, "metric", "value", (Series("logged", names, logged), Series("measured", names, measured)), says
+        ChartKind.BARS,
+        title,
+        "metric",
+        "value",
+        (Series("logged", names, logged), Series("measured", names, measured)),
+        says,
     )
 
 
 def aging(
-    title: str, said: Mapping[tuple[str, str], Mapping[str, float]], measured: Mapping[tuple[str, str], Mapping[str, float]]
+    title: str,
+    said: Mapping[tuple[str, str], Mapping[str, float]],
+    measured: Mapping[tuple[str, str], Mapping[str, float]],
 ) -> Chart:
     """Log loss by month scored: one line for each last day learned from, and the points that were measured again."""
     series = []

@@ -240,7 +240,10 @@ def nudged(case_: Case, name: str, table: pd.DataFrame) -> dict[str, pd.DataFram
     """
     reckoned = [f.name for f in case_.definitions if f.kind in ("mean", "age")]
     by = BARS["nudge"]
-    return {f"{name}{sign}": table.assign(**{c: table[c] * (1 + n) for c in reckoned}) for sign, n in zip(NUDGES, (0, -by, by), strict=True)}
+    return {
+        f"{name}{sign}": table.assign(**{column: table[column] * (1 + n) for column in reckoned})
+        for sign, n in zip(NUDGES, (0, -by, by), strict=True)
+    }
 
 
 NUDGES = ("", "-", "+")
@@ -320,7 +323,9 @@ def run_is_complete(grading: Grading) -> Finding:
     given = {"seed": str(running.SEED), "train_start": case_.window[0], "train_end": case_.window[1]}
     for name, value in given.items():
         if run.params[name] != value:
-            return failed(f"the parameter {name} of the run is not what the configuration gave", run.params[name], value)
+            return failed(
+                f"the parameter {name} of the run is not what the configuration gave", run.params[name], value
+            )
     return passed(
         "the run is finished and holds parameters, metrics, hashes, validation rows and a model with signature and example",
         f"{len(run.params)} parameters, {len(run.validation.ids):,} validation rows", "all that the contract names",
@@ -345,7 +350,9 @@ def metrics_follow(grading: Grading) -> Finding:
         what = HOW[name]
         if wrong := int((kept.label != late).sum()):
             return failed(
-                f"{what}: labels in validation.parquet are not the outcomes in the data", f"{wrong:,} of {len(late):,}", "none"
+                f"{what}: labels in validation.parquet are not the outcomes in the data",
+                f"{wrong:,} of {len(late):,}",
+                "none",
             )
         if late.all() or not late.any():
             return failed(f"{what}: the validation rows all have one outcome", f"{len(late):,} rows", "both outcomes")
@@ -373,7 +380,10 @@ def metrics_follow(grading: Grading) -> Finding:
             )  # fmt: skip
     chart = charts.pairs("Metrics of the first run", said)
     return passed(
-        "metrics follow from the logged model, its validation rows and the data", f"{len(TRAININGS) + 1} trainings", "all", chart
+        "metrics follow from the logged model, its validation rows and the data",
+        f"{len(TRAININGS) + 1} trainings",
+        "all",
+        chart,
     )
 
 
@@ -445,7 +455,11 @@ def logs_what_changed(grading: Grading) -> Finding:
     for name in (*VALID, *BASELINE):
         apart = abs(same.metrics[name] - base.metrics[name])
         if apart > BARS["equal"]:
-            return failed(f"we trained twice with nothing changed, and {name} differs", f"{apart:.2g}", f"at most {BARS['equal']:.0g}")
+            return failed(
+                f"we trained twice with nothing changed, and {name} differs",
+                f"{apart:.2g}",
+                f"at most {BARS['equal']:.0g}",
+            )
     if base.tags[data] != case_.hash:
         return failed(f"the tag {data} is not the dataset_hash in DATA/manifest.json", base.tags[data], case_.hash)
     for name, training in TRAININGS.items():
@@ -459,7 +473,9 @@ def logs_what_changed(grading: Grading) -> Finding:
                 return failed(f"{what}: the parameter {key} is not what the configuration gave", run.params[key], value)
         if (run.tags[code] == base.tags[code]) != (name == "exchanged"):
             return failed(f"{what}: the tag {code} {CODE[name]}", run.tags[code][:80], base.tags[code][:80])
-    return passed("what is logged changes with what it is about, and with nothing else", f"{len(TRAININGS) + 2} trainings", "all")
+    return passed(
+        "what is logged changes with what it is about, and with nothing else", f"{len(TRAININGS) + 2} trainings", "all"
+    )
 
 
 CODE = {
@@ -484,8 +500,8 @@ def baselines_logged(grading: Grading) -> Finding:
         rows, late = tracked.labels_of(run.logged.validation, run.flights)
         landed = run.flights[run.flights["day"].between(*run.window)]
         before = landed[landed["day"] < rows["day"].min()]
-        if not len(before):
-            return failed(f"{HOW[name]}: no flight of the window lies before the validation rows", "0 flights", "some")
+        if len(before) + len(rows) != len(landed) or not len(before):
+            raise Owed("the validation rows have to be the last days first: see tracking.validation_is_honest")
         rate = float(before["late"].mean())
         constant = late * 0.0 + rate
         expected = {"log_loss": tracked.log_loss(late, constant), "brier": float(((constant - late) ** 2).mean())}
@@ -513,9 +529,7 @@ def validation_is_honest(grading: Grading) -> Finding:
     rows, _ = tracked.labels_of(base.validation, landed)
     first_day, last = rows["day"].min(), case_.window[1]
     stretch = landed[landed["day"] >= first_day]
-    spans = charts.calendar(
-        "The split", {"before": (case_.window[0], first_day), "validated on": (first_day, last)}
-    )
+    spans = charts.calendar("The split", {"before": (case_.window[0], first_day), "validated on": (first_day, last)})
     if len(stretch) != len(rows):
         return failed(
             f"the first validation row is of {first_day}, and not all landed flights from that day to {last} are validation rows",
@@ -535,8 +549,17 @@ def validation_is_honest(grading: Grading) -> Finding:
             "none", spans,
         ).showing("moved", predictions.moved(rows.rename(columns={"flight_id": "row_id"}), before, after, BARS["equal"]))  # fmt: skip
     if set(grading.get(exchanged).logged.validation.ids) != set(base.validation.ids):
-        return failed("we exchanged the outcomes of the validation rows, and the next training validated on others", "others", "the same")
-    return passed("the validation rows are the last days, and the model knows nothing of them", f"{share:.1%} of the window", bar, spans)
+        return failed(
+            "we exchanged the outcomes of the validation rows, and the next training validated on others",
+            "others",
+            "the same",
+        )
+    return passed(
+        "the validation rows are the last days, and the model knows nothing of them",
+        f"{share:.1%} of the window",
+        bar,
+        spans,
+    )
 
 
 @dataclass(frozen=True)
@@ -638,7 +661,10 @@ def staleness_measured(grading: Grading) -> Finding:
     case_, found = grading.get(case), grading.get(study).points
     ends = case_.months[TRAIN_MONTHS - 1 : -1]
     expected = {
-        (last_day(end), month): case_.months.index(month) - case_.months.index(end) for end in ends for month in case_.months if month > end
+        (last_day(end), month): case_.months.index(month) - case_.months.index(end)
+        for end in ends
+        for month in case_.months
+        if month > end
     }
     if set(found) != set(expected):
         return failed(
@@ -660,18 +686,25 @@ def staleness_measured(grading: Grading) -> Finding:
             roughly = tracked.measured(late, grading.get(scores).of(name, month))
             if max(abs(roughly[key] - ours[end, month][key]) for key in roughly) > BARS["rough"]:
                 return failed(
-                    f"on the flights of {month} predict is another model than the one that was logged", "other metrics", "the same"
+                    f"on the flights of {month} predict is another model than the one that was logged",
+                    "other metrics",
+                    "the same",
                 )
     chart = charts.aging("Log loss by month, of models trained up to three month ends", found, ours)
     for key, measured in ours.items():
-        for name, wanted in measured.items():
+        for name, value in measured.items():
             got = found[key][name]
-            if not abs(got - wanted) <= BARS["metric"]:
+            if not abs(got - value) <= BARS["metric"]:
                 return failed(
                     f"we ran train with train_end {key[0]} and predict on the flights of {key[1]}; {name} in the study is another number",
                     f"{got:.6f}", "what we measured, to 6 digits", chart,
                 )  # fmt: skip
-    return passed("the study's points are what we measure", f"{len(ours)} of {len(expected)} points measured again", "all equal", chart)
+    return passed(
+        "the study's points are what we measure",
+        f"{len(ours)} of {len(expected)} points measured again",
+        "all equal",
+        chart,
+    )
 
 
 @work
@@ -687,7 +720,10 @@ def failures(grading: Grading) -> list[tuple[str, Ran]]:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return [
         ("we ran train on a window without flights", running.train(grading, "train-empty", case_.data, given)),
-        ("we ran train on data with a weather file that breaks off", running.train(grading, "train-damaged", damaged, case_.given)),
+        (
+            "we ran train on data with a weather file that breaks off",
+            running.train(grading, "train-damaged", damaged, case_.given),
+        ),
     ]
 
 
@@ -703,8 +739,12 @@ def failure_leaves_no_finished_run(grading: Grading) -> Finding:
             return failed(f"{what}; it ended as if all had gone well", "exit 0", "another exit code")
         finished = tracked.statuses(grading, ran).count("FINISHED")
         if finished:
-            return failed(f"{what}; {ran.finished.sentence()}, and left a run that says FINISHED", f"{finished} runs", "none")
-    return passed("trainings that failed left no finished run", f"{len(grading.get(failures))} failed trainings", "none finished")
+            return failed(
+                f"{what}; {ran.finished.sentence()}, and left a run that says FINISHED", f"{finished} runs", "none"
+            )
+    return passed(
+        "trainings that failed left no finished run", f"{len(grading.get(failures))} failed trainings", "none finished"
+    )
 
 
 @check("tracking.keeps_personal_data_out", uses=[case, first_training, first, study_run])
@@ -728,4 +768,6 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
                 f"the flights came with a column of mail addresses that nobody asked for; after {name} some of them stand in "
                 f"{', '.join(sorted(hits)[:3])}", f"found in {len(hits)} places", "nowhere",
             )  # fmt: skip
-    return passed("no personal data is in store, model or output", f"{len(case_.secrets)} addresses searched for", "none found")
+    return passed(
+        "no personal data is in store, model or output", f"{len(case_.secrets)} addresses searched for", "none found"
+    )

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader import stores
@@ -89,7 +88,9 @@ def read(grading: Grading, ran: Ran, columns: Sequence[str], what: str) -> Logge
         raise Fault(f"{what}; the MLflow store {problem}") from None
     run = answer["runs"].get(record.run_id)
     if run is None:
-        raise Fault(f"{what}; the run that train.json names is not in the store, which holds {len(answer['runs'])} runs")
+        raise Fault(
+            f"{what}; the run that train.json names is not in the store, which holds {len(answer['runs'])} runs"
+        )
     if run["experiment"] != stores.EXPERIMENT:
         raise Fault(f"{what}; the run is not in the experiment that MLFLOW_EXPERIMENT_NAME names")
     if run["deleted"] or run["status"] != "FINISHED":
@@ -153,7 +154,10 @@ def _validation(read: Read, what: str) -> Validation:
         if columns[column].type not in kinds:
             raise Fault(f"{name}: {column} is of type {columns[column].type}")
     ids = columns["row_id"].values or []
-    found = [np.array([np.nan if v is None else v for v in columns[c].values or []], dtype=np.float64) for c in ("probability", "label")]
+    found = [
+        np.array([np.nan if v is None else v for v in columns[c].values or []], dtype=np.float64)
+        for c in ("probability", "label")
+    ]
     if not ids or len(set(ids)) != len(ids) or None in ids:
         raise Fault(f"{name} is empty, or has a row_id that is missing or twice there")
     if not (np.isfinite(found[0]).all() and (found[0] >= 0).all() and (found[0] <= 1).all()):
@@ -202,7 +206,12 @@ def score(
         places = {"features": settings / f"{number}.parquet", "out": written / f"{number}.parquet"}
         jobs.append({"model": seen(store / logged.model), **{key: seen(place) for key, place in places.items()}})
     (given / "plan.json").write_text(json.dumps(jobs))
-    argv: list[Argument] = ["python", Mount(INSIDE, "kit") / "score.py", settings / "plan.json", written / "errors.json"]
+    argv: list[Argument] = [
+        "python",
+        Mount(INSIDE, "kit") / "score.py",
+        settings / "plan.json",
+        written / "errors.json",
+    ]
     ran = grading.submission.run("score", argv, mounts, out, grading.limits)
     if not ran.ok:
         raise Fault(f"we loaded the logged models with mlflow.pyfunc.load_model and scored features; {ran.sentence()}")

@@ -147,7 +147,9 @@ class Reader:
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="answer-", dir=self._scratch))
         source, answer = Mount(path if whole else path.parent, seen_as), Mount(folder, "answer", writable=True)
-        words = [part if isinstance(part, Mount) else f":{part}" if isinstance(part, Text) else str(part) for part in more]
+        words = [
+            part if isinstance(part, Mount) else f":{part}" if isinstance(part, Text) else str(part) for part in more
+        ]
         job = Job(
             ["python", Mount(INSIDE, "kit") / "read.py", kind, source if whole else source / path.name,
              answer / "answer.json", *words],

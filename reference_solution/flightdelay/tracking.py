@@ -13,10 +13,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-# By default the client tries for minutes to reach a server that is down. This has to be said before MLflow is imported.
-for name, value in (("MAX_RETRIES", 2), ("BACKOFF_FACTOR", 1), ("TIMEOUT", 20)):
-    os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", str(value))
-
 import mlflow
 import pandas as pd
 import polars as pl
@@ -28,6 +24,10 @@ from flightdelay.config import Config
 from flightdelay.definitions import HOME
 from flightdelay.learning import Trained
 from flightdelay.usecase import UseCase
+
+# By default the client tries for minutes to reach a server that is down.
+for setting, value in (("MAX_RETRIES", "2"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
+    os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{setting}", value)
 
 MODEL = "model"  # the name of the logged model in its run
 FILES = "files"  # what `train` wrote, inside the logged model
@@ -81,7 +81,9 @@ class LoggedModel(mlflow.pyfunc.PythonModel):
 
         self.model = joblib.load(Path(context.artifacts[FILES], "model.joblib"))
 
-    def predict(self, context: mlflow.pyfunc.PythonModelContext, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
+    def predict(
+        self, context: mlflow.pyfunc.PythonModelContext, model_input: pd.DataFrame, params=None
+    ) -> pd.DataFrame:
         return pd.DataFrame({"probability": self.model.probability(pl.from_pandas(model_input))})
 
 
@@ -117,4 +119,6 @@ def tracking_server() -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as problem:
-        sys.exit(f"the tracking store {mlflow.get_tracking_uri()} could not be used, so nothing is finished: {problem}")
+        sys.exit(
+            f"the tracking store {mlflow.get_tracking_uri()} could not be used, so nothing is finished: {str(problem)[:300]}"
+        )

@@ -163,7 +163,8 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
     MLflow keeps absolute paths, so the folder is seen where the submission saw it.
     """
     database = os.path.join(folder, "mlflow.db")
-    if os.path.islink(database) or not os.path.isfile(database) or os.path.getsize(database) > MAX_DATABASE:
+    found = os.lstat(database) if os.path.lexists(database) else None
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_DATABASE:
         raise ValueError("there is no mlflow.db, or it is no file of a usual size")
     connection = open_database(database)
     ask = lambda text, *values: connection.execute(text, values).fetchmany(MOST_ENTRIES)  # noqa: E731
@@ -175,17 +176,23 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
                 "LEFT JOIN experiments e ON r.experiment_id = e.experiment_id ORDER BY start_time"
             )[:MOST_RUNS]
         }
-        answer = {"runs": {name: {k: run[k] for k in ("status", "deleted", "experiment")} for name, run in runs.items()}}
+        answer = {
+            "runs": {name: {k: run[k] for k in ("status", "deleted", "experiment")} for name, run in runs.items()}
+        }
         if run_id in runs:
             answer["run"] = {
                 "params": dict(ask("SELECT key, value FROM params WHERE run_uuid = ?", run_id)),
                 "tags": dict(ask("SELECT key, value FROM tags WHERE run_uuid = ?", run_id)),
                 "metrics": {
                     key: None if nan else value
-                    for key, value, nan in ask("SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?", run_id)
+                    for key, value, nan in ask(
+                        "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?", run_id
+                    )
                 },
                 "validation": attempt(
-                    lambda: read_parquet(inside(f"{runs[run_id]['artifacts']}/validation.parquet", folder), max_rows, max_values)
+                    lambda: read_parquet(
+                        inside(f"{runs[run_id]['artifacts']}/validation.parquet", folder), max_rows, max_values
+                    )
                 ),
                 "model": attempt(lambda: read_model(model_folder(ask, runs, model_uri), folder)),
             }
@@ -199,16 +206,18 @@ def open_database(path):
     import sqlite3
     import urllib.parse
 
-    left = [ending for ending in ("-journal", "-wal") if os.path.exists(path + ending) and os.path.getsize(path + ending)]
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
+    def opened(mode):
         connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True)
-        try:
-            connection.execute("SELECT version_num FROM alembic_version").fetchall()
-            return connection
-        except sqlite3.OperationalError:
-            connection.close()
-            if left or mode != "mode=ro":
-                raise
+        connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return connection
+
+    left = [path + ending for ending in ("-journal", "-wal") if os.path.exists(path + ending)]
+    try:
+        return opened("mode=ro")
+    except sqlite3.OperationalError:
+        if any(os.stat(name).st_size for name in left):
+            raise
+        return opened("mode=ro&immutable=1")  # one in another journal mode wants to write beside it
 
 
 def attempt(read):
@@ -261,7 +270,7 @@ def read_model(uri, folder):
         "pyfunc": "python_function" in (said.get("flavors") or {}),
         "inputs": names_of(signature.get("inputs")),
         "outputs": names_of(signature.get("outputs")),
-        "example": bool(example) and os.path.isfile(os.path.join(path, str(example))),
+        "example": bool(example) and os.path.exists(os.path.join(path, str(example))),
         "run": said.get("run_id"),
     }
 

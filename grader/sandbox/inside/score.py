@@ -22,7 +22,9 @@ def main(plan, errors):
             model = mlflow.pyfunc.load_model(job["model"])
             table = pd.read_parquet(job["features"])
             found = model.predict(table.drop(columns="row_id"))
-            answer = pd.DataFrame({"row_id": table["row_id"], "probability": pd.Series(found["probability"]).to_numpy()})
+            answer = pd.DataFrame(
+                {"row_id": table["row_id"], "probability": pd.Series(found["probability"]).to_numpy()}
+            )
             answer.to_parquet(job["out"], index=False)
         except Exception as problem:
             wrong[str(number)] = f"{type(problem).__name__}: {str(problem)[:600]}"
