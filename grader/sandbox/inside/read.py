@@ -215,7 +215,7 @@ def open_database(path):
     try:
         return opened("mode=ro")
     except sqlite3.OperationalError:
-        if any(os.stat(name).st_size for name in left):
+        if any(os.lstat(name).st_size for name in left):
             raise
         return opened("mode=ro&immutable=1")  # one in another journal mode wants to write beside it
 
