@@ -192,7 +192,8 @@ STALENESS_STUDY = Command(
     refuses="what `train` refuses",
     rules=(
         "For each month of the data whose last day is `train_end` or later, and that has another month of the data after it: the "
-        "model that `train` makes with this configuration and that last day as `train_end`. Like there, it does not learn from its validation rows.",
+        "model that `train` makes with this configuration and that last day as `train_end`. Like there, it does not learn from its "
+        "validation rows.",
         "It is scored on the landed flights of each later month of the data, as `predict` scores them.",
     ),
 )  # fmt: skip
