@@ -43,10 +43,13 @@ def provided_stages(submission: Path) -> frozenset[str]:
     """The stages whose solution stands in a submission byte for byte: work the kit laid down, which never counts.
 
     A stage counts as provided when each file of its overlay is equal to the kit's, as laid down by it or by a later
-    overlay that replaces it.
+    starter or solution that replaces it.
     """
     latest: dict[Path, set[str]] = {}
     for stage in all_stages():
+        for relative, source in overlay(stage, "starter"):
+            if relative in latest:
+                latest[relative].add(_digest(source))
         for relative, source in overlay(stage, "solution"):
             latest.setdefault(relative, set()).add(_digest(source))
     found = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +76,16 @@ def _edit(path: Path, find: str, replace: str) -> None:
 
 
 def graded(
-    folder: Path, stage: str, seed: int, rung: str | None = None, skip: tuple[str, ...] = (), **more: float
+    folder: Path,
+    stage: str,
+    seed: int,
+    rung: str | None = None,
+    skip: Collection[str] = (),
+    only: Collection[str] = (),
+    **more: float,
 ) -> Grade:
-    """Grade one stage of a submission with the worker's full machinery."""
-    checks = tuple(c for c in stages.find(stage).checks if c.id not in skip)
+    """Grade one stage of a submission with the worker's full machinery: all its checks, or `only` some."""
+    checks = tuple(c for c in stages.find(stage).checks if c.id not in skip and (not only or c.id in only))
     return grade(Plan(folder, checks, seed, str(seed), rung or detect().rung, 2, **more))
 
 

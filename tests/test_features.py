@@ -94,9 +94,9 @@ def same(one, two) -> bool:
 def test_features_are_those_of_a_search_through_whole_tables(tmp_path, seed):
     world = build(seed)
     months = world.months[1:3]
-    write_data(world, tmp_path, months, 1_000)
+    write_data(world, tmp_path, months, 4_000)
     late_files(tmp_path)
-    rows = draw_rows(world, months, 24, "features").table
+    rows = draw_rows(world, months, 30, "features").table
     rows.loc[:3, "tailnum"] = None
     rows.loc[4:5, "carrier"] = "QQ"
     rows.loc[6, "sched_arr"] = pd.NaT

@@ -31,18 +31,25 @@ def test_the_reference_passes_every_check(stage):
     assert passing(result) == ids(stage), said(result)
 
 
-def first_of_each_check() -> list[object]:
-    """All mutants; those beyond the first that dies by a check alone belong to the long run (`-m study`)."""
-    seen: set[frozenset[str]] = set()
-    found = []
+def first_of_each_check() -> list[Mutant]:
+    """For each check the first mutant that dies by it alone."""
+    first: dict[frozenset[str], Mutant] = {}
     for mutant in mutants():
-        usual = len(mutant.kills) == 1 and mutant.kills not in seen
-        seen.add(mutant.kills)
-        found.append(pytest.param(mutant, id=str(mutant), marks=() if usual else pytest.mark.study))
-    return found
+        if len(mutant.kills) == 1:
+            first.setdefault(mutant.kills, mutant)
+    return list(first.values())
 
 
-@pytest.mark.parametrize("mutant", first_of_each_check())
+@pytest.mark.parametrize("mutant", first_of_each_check(), ids=str)
+def test_a_check_notices_what_it_is_there_for(mutant: Mutant, tmp_path):
+    """The short run: only the check that should notice is asked."""
+    mutant.lay_down(tmp_path / "submission")
+    result = graded(tmp_path / "submission", mutant.stage, seed_of(mutant), only=mutant.kills)
+    assert failing(result) == mutant.kills, said(result)
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("mutant", mutants(), ids=str)
 def test_a_mutant_fails_the_checks_that_should_notice_and_no_other(mutant: Mutant, tmp_path):
     mutant.lay_down(tmp_path / "submission")
     skip = () if EXPENSIVE in mutant.kills else (EXPENSIVE,)

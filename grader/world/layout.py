@@ -61,12 +61,18 @@ def draw_rows(world: World, months: list[str], count: int, name: str, careless: 
 
     `careless` leaves the after-departure columns in, as a dump made after the fact has them.
     """
-    import numpy as np
-
     flights = world.flights
     eligible = flights[world.month_of(flights).isin(months) & flights["outcome"].eq("flown")]
     draw = stream(world.seed or 0, f"rows {name}")
-    chosen = eligible.iloc[draw.permutation(len(eligible))[:count]].reset_index(drop=True)
+    return rows_of(world, eligible.iloc[draw.permutation(len(eligible))[:count]], name, careless)
+
+
+def rows_of(world: World, flights: pd.DataFrame, name: str, careless: bool = False) -> Rows:
+    """These flights as rows to score, in their order, under opaque row ids; `name` chooses the ids."""
+    import numpy as np
+
+    chosen = flights.reset_index(drop=True)
+    draw = stream(world.seed or 0, f"ids {name}")
     ids = [f"r{value:012x}" for value in draw.choice(2**40, len(chosen), replace=False)]
     table = chosen[SCHEDULE].copy()
     table.insert(0, "row_id", ids)

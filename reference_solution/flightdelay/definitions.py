@@ -19,6 +19,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 PARTS = ("hour", "dow", "month")
 NO_PLACE = {"Factory", "localtime"}  # names in the list of zones that are none
 MOST = 200
+ROW_ID = "row_id"
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def _definition(number: int, entry: Any) -> Definition:
     name = str(entry.get("name", f"number {number}")) if isinstance(entry, dict) else f"number {number}"
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not NAME.fullmatch(name):
         _refuse(name, "name must be lower-case letters, digits and _, begin with a letter, and be at most 60 long")
+    if name == ROW_ID:
+        _refuse(name, f"{ROW_ID} is what says which row it is; give the feature another name")
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         _refuse(name, f"kind is {kind!r}; known are {', '.join(KINDS)}")

@@ -24,19 +24,21 @@ class Model:
 
     def probability(self, features: pl.DataFrame) -> np.ndarray:
         """The probability that the label holds, shape (n,). A value of another kind than in training counts as missing."""
+        if features.is_empty():
+            return np.empty(0)
         alike = features.select(pl.col(name).cast(kind, strict=False) for name, kind in self.schema.items())
         return self.pipeline.predict_proba(alike.to_pandas())[:, 1]
 
 
 def fit(features: pl.DataFrame, label: pl.Series, definitions: list[Definition], settings: Config) -> Model:
-    """Learn from all columns of `features`, shape (n, k): texts as categories, everything else as numbers.
+    """Learn from all columns of `features`, shape (n, k): texts as categories, everything else as numbers; none from an empty one.
 
     Each row is learned from twice, the second time without what the history tells. So the model also knows what to say when a source
     is silent, and an unusual gap does not send a row to a corner of the trees where few flights were.
     """
-    schema = {column.name: _kind(column) for column in features}
-    history = [d.name for d in definitions if isinstance(d, AsOf | Count)]
-    plain = features.cast(schema)
+    schema = {column.name: _kind(column) for column in features if column.is_not_null().any()}
+    history = [d.name for d in definitions if isinstance(d, AsOf | Count) and d.name in schema]
+    plain = features.select(pl.col(name).cast(kind) for name, kind in schema.items())
     silent = plain.with_columns(pl.lit(None, schema[name]).alias(name) for name in history)
     encode = make_column_transformer(
         (
