@@ -366,15 +366,15 @@ LATER = (
 
 # What `train` logs from stage 05 on: kind of entry, name, what it is.
 RUN = (
-    ("parameter", "seed, train_start, train_end, ...",
-     "every key of the configuration with the value that was used, also a default; a key in a table has a dotted name, `model.depth`"),
-    ("metric", "valid.log_loss, valid.brier, valid.auc", "of the logged model on the validation rows"),
-    ("metric", "baseline.log_loss, baseline.brier",
+    ("parameter", ("seed", "train_start", "train_end"),
+     "and every other key of the configuration, with the value that was used, also a default; a key in a table has a dotted name, `model.depth`"),
+    ("metric", ("valid.log_loss", "valid.brier", "valid.auc"), "of the logged model on the validation rows"),
+    ("metric", ("baseline.log_loss", "baseline.brier"),
      "of a constant on the validation rows: the late rate of the landed flights of the window before them"),
-    ("tag", "mlekit.dataset_hash", "`dataset_hash` in the manifest of the data"),
-    ("tag", "mlekit.code_hash", "any text that is another one when any file of the submission is, and else the same"),
-    ("artifact", "validation.parquet", "the validation rows (see below)"),
-    ("model", "any name", "the logged model (see below), whose URI is in `train.json`"),
+    ("tag", ("mlekit.dataset_hash",), "`dataset_hash` in the manifest of the data"),
+    ("tag", ("mlekit.code_hash",), "any text that is another one when any file of the submission is, and else the same"),
+    ("artifact", ("validation.parquet",), "the validation rows (see below)"),
+    ("model", (), "under any name: the logged model (see below), whose URI is in `train.json`"),
 )  # fmt: skip
 
 CONFIG = (

@@ -370,7 +370,7 @@ def _fifth_stage() -> str:
 From this stage on `train` logs one MLflow run to the experiment that `MLFLOW_EXPERIMENT_NAME` names, in the store that
 `MLFLOW_TRACKING_URI` names, and writes `train.json`. Further runs, such as nested ones, and further entries are yours.
 
-{_table(["entry", "name", "what it is"], [[kind, f"`{name}`", text] for kind, name, text in commands.RUN])}
+{_table(["entry", "name", "what it is"], [[kind, ", ".join(f"`{name}`" for name in names), text] for kind, names, text in commands.RUN])}
 
 - **Status.** The run is `FINISHED` once all of this is there, and only then. A training that is refused or crashes leaves no run
   that is finished; it may leave a failed one, or none. Data of which a file cannot be read is no training that went well.
