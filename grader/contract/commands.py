@@ -367,7 +367,8 @@ LATER = (
 # What `train` logs from stage 05 on: kind of entry, name, what it is.
 RUN = (
     ("parameter", ("seed", "train_start", "train_end"),
-     "and every other key of the configuration, with the value that was used, also a default; a key in a table has a dotted name, `model.depth`"),
+     "and every other key of the configuration, with the value that was used, also a default; a key in a table has a dotted "
+     "name, `model.depth`"),
     ("metric", ("valid.log_loss", "valid.brier", "valid.auc"), "of the logged model on the validation rows"),
     ("metric", ("baseline.log_loss", "baseline.brier"),
      "of a constant on the validation rows: the late rate of the landed flights of the window before them"),

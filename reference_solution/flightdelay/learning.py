@@ -48,6 +48,12 @@ class Trained:
 def learn(usecase: UseCase, data: DataFolder, definitions: list[Definition], settings: Config) -> Trained:
     """Learn from the first days of the window, and score its last ones."""
     flights = read_training_flights(usecase, data, settings)
+    doubled = 0 if flights.is_empty() else len(flights) - flights.n_unique(usecase.entity)
+    if doubled:
+        refuse(
+            "duplicate_key",
+            f"{doubled} flights of the window are in the data more than once; what came twice has to go first",
+        )
     learned, held_out = split(usecase, flights, settings)
     model = fit(compute_features(definitions, usecase, data, learned), learned[LABEL], definitions, settings)
     features = compute_features(definitions, usecase, data, held_out)

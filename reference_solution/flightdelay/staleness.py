@@ -38,7 +38,8 @@ def run(usecase: Path, data: Path, config: Path, out: Path) -> None:
     points = []
     for settings_then, later in histories(settings, list(months)):
         model = learn(case, folder, definitions, settings_then).model
-        for age, name in enumerate(later, 1):
+        for name in later:
+            age = months_between(settings_then.train_end, name)
             scores = measure(months[name][LABEL].to_numpy(), model.probability(features[name]))
             train_end = str(settings_then.train_end)
             points.append(
@@ -54,6 +55,12 @@ def histories(settings: Config, months: list[str]) -> Iterator[tuple[Config, lis
         end = date(year, number, monthrange(year, number)[1])
         if end >= settings.train_end:
             yield replace(settings, train_end=end), months[place + 1 :]
+
+
+def months_between(end: date, month: str) -> int:
+    """How many months after the one that ends with `end` a month `YYYY-MM` is, also where there is none between them."""
+    year, number = (int(part) for part in month.split("-"))
+    return (year - end.year) * 12 + number - end.month
 
 
 def main() -> None:
