@@ -19,6 +19,7 @@ import polars as pl
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
+from sqlalchemy.exc import SQLAlchemyError
 
 from flightdelay.config import Config
 from flightdelay.definitions import HOME
@@ -118,7 +119,7 @@ def tracking_server() -> Iterator[None]:
     """Say in one sentence what is wrong with the store, where that is what is wrong."""
     try:
         yield
-    except (MlflowException, requests.RequestException) as problem:
+    except (MlflowException, SQLAlchemyError, requests.RequestException) as problem:
         sys.exit(
             f"the tracking store {mlflow.get_tracking_uri()} could not be used, so nothing is finished: {str(problem)[:300]}"
         )
