@@ -293,14 +293,15 @@ def hints_help(draft: Draft) -> Iterator[str]:
 
 
 def check_ids_exist(draft: Draft) -> Iterator[str]:
-    """Whatever a text spells like a check is one."""
+    """Whatever a text spells like a check is one, or a name of the contract."""
     known = draft.kit.check_ids
+    meant = known | draft.kit.contract_names
     prefixes = "|".join(sorted({re.escape(id_.partition(".")[0]) for id_ in known}))
     like_a_check = re.compile(rf"(?<![\w/.-])(?:{prefixes})\.([a-z_]+)\b(?!\.\w|[/(])")
     for page in draft.pages():
         for line, text in page.words:
             for match in like_a_check.finditer(text):
-                if match[0] not in known and match[1] not in FILE_ENDINGS:
+                if match[0] not in meant and match[1] not in FILE_ENDINGS:
                     yield draft.said(page.path, f"there is no check {match[0]}; name one of stage.toml", line)
 
 

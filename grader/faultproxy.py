@@ -58,6 +58,7 @@ class FaultProxy:
         self._fault = fault
         self._closing = threading.Event()
         self._running: Service | None = None
+        self._tracking: Mount | None = None
         self._lock = threading.Lock()
 
     def words(self, name: str) -> list[str]:
@@ -72,6 +73,8 @@ class FaultProxy:
             (self._copies / area).mkdir()
         for name in ("scratch", "own"):
             (self._copies / name).mkdir()
+        empty = self._submission.stores
+        self._tracking = empty.lay_down(self._copies / "tracking") if empty else None  # one for all commands of a run
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self._copies / "own" / "judge"))
         listener.listen(1)
@@ -202,7 +205,13 @@ class FaultProxy:
         mounts = self._mounts()
         environment = {"TMPDIR": mounts["work"], **env}
         job = self._submission.job(
-            argv, [mounts["work"], self._scratch()], mounts["out"], mounts["state"], self._limits, environment
+            argv,
+            [mounts["work"], self._scratch()],
+            mounts["out"],
+            mounts["state"],
+            self._limits,
+            environment,
+            self._tracking,
         )
         with self._lock:
             if self._closing.is_set():

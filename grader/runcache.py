@@ -122,7 +122,7 @@ class RunCache:
 
 
 def _described(value: Argument) -> str:
-    return value.inside() if isinstance(value, Mount) else value
+    return value.before + value.inside() if isinstance(value, Mount) else value
 
 
 def _plain_files(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from grader import stores
 from grader.contract import Manifest
 from grader.runcache import NotKept, RunCache
 from grader.sandbox import Finished, Job, Limits, Mount, Sandbox
@@ -26,7 +27,7 @@ SKIPPED_FOLDERS = frozenset({
     ".git", ".hg", ".svn", ".venv", "venv", ".mlekit", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
     ".ruff_cache", ".tox", ".nox", ".hypothesis", "node_modules", "mlruns", "mlartifacts",
 })  # fmt: skip
-SKIPPED_ENDINGS = (".pyc", ".pyo", ".egg-info")
+SKIPPED_ENDINGS = (".pyc", ".pyo", ".egg-info", "mlflow.db", "mlflow.db-journal")
 PROGRAMS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how what can be executed begins; the mode is not copied
 MAX_FILES = MAX_FOLDERS = 5_000
 MAX_TOTAL_MB = 256
@@ -130,6 +131,7 @@ class Ran:
     out: Path
     refusal: Path
     module: str | None = None
+    tracking: Path | None = None  # the MLflow store, where something was logged
 
     @property
     def ok(self) -> bool:
@@ -186,6 +188,7 @@ class Submission:
     hidden: Sequence[Path] = ()
     seconds: float = field(default=0.0)
     cache: RunCache | None = None
+    stores: stores.Stores | None = None  # None: commands are not given a tracking store
     records: list[Record] = field(default_factory=list)
     labels: dict[Path, str] = field(default_factory=dict)  # what each folder it writes to is for; never told to it
 
@@ -201,22 +204,37 @@ class Submission:
         kit_python: bool = False,
         network: bool = False,
         in_turn: bool = False,
+        tracking: Path | None = None,
     ) -> Ran:
         """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
 
         `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call. `network` lets
-        it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there.
+        it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there. `tracking`
+        is the store of an earlier run, of which the command gets a copy; without, it has an empty one of its own.
         """
         for name in ("out", "state"):
             (out / name).mkdir(parents=True, exist_ok=True)
         written, state = Mount(out / "out", "out", writable=True), Mount(out / "state", "state", writable=True)
-        job = self.job(argv, [*reads, *tools], written, state, limits, env)
+        job = self.job(argv, [*reads, *tools], written, state, limits, env, self._store(out, tracking))
         job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
         finished = self._finish(job, out, in_turn)
         self.records.append(Record(self.labels.get(out, command), job, out, finished))
         words = [word for word in argv if isinstance(word, str)]
         module = words[2] if len(words) > 2 and words[1] == "-m" else None
-        return Ran(command, finished, out / "out", out / "state" / "refusal.json", module)
+        logged = out / stores.NAME
+        return Ran(
+            command, finished, out / "out", out / "state" / "refusal.json", module, logged if logged.is_dir() else None
+        )
+
+    def _store(self, out: Path, earlier: Path | None) -> Mount | None:
+        """The store that a command sees: always at the same place, since MLflow keeps absolute paths."""
+        if self.stores is None:
+            return None
+        return (
+            self.stores.lay_down(out / stores.NAME)
+            if earlier is None
+            else self.stores.go_on(earlier, out / stores.NAME)
+        )
 
     def job(
         self,
@@ -226,14 +244,15 @@ class Submission:
         state: Mount,
         limits: Limits,
         env: Mapping[str, Argument] | None = None,
+        tracking: Mount | None = None,
     ) -> Job:
         """One command line of the submission in its own folder and environment, without a network."""
         home = Mount(self.folder, "submission")
         return Job(
             argv,
-            [home, *mounts, written, state],
+            [home, *mounts, written, state, *([tracking] if tracking else [])],
             cwd=home,
-            env={**self.environment(state), **(env or {})},
+            env={**self.environment(state, tracking), **(env or {})},
             limits=limits,
             python=self.python,
             hidden=self.hidden,
@@ -241,11 +260,16 @@ class Submission:
         )
 
     def _finish(self, job: Job, out: Path, in_turn: bool) -> Finished:
-        """Run a job, or lay down what it wrote when it was last run on exactly the same."""
+        """Run a job, or lay down what it wrote when it was last run on exactly the same.
+
+        A store to which nothing was logged is not left behind.
+        """
         if in_turn:
             finished = self.sandbox.start(job).wait()
+            self._drop_empty_store(out)
         elif self.cache is None:
             finished = self.sandbox.run(job)
+            self._drop_empty_store(out)
         else:
             try:
                 key = self.cache.key(self.labels.get(out, ""), job.argv, dict(job.env), job.mounts, self.sandbox.name)
@@ -255,18 +279,27 @@ class Submission:
             if kept is not None:
                 return kept
             finished = self.sandbox.run(job)
-            if key:
+            self._drop_empty_store(out)
+            if key and not (
+                self.sandbox.name == "plain" and (out / stores.NAME).exists()
+            ):  # paths in it are this run's
                 self.cache.keep(key, out, finished)
         self.seconds += finished.seconds
         return finished
+
+    def _drop_empty_store(self, out: Path) -> None:
+        """Remove the store of a run that logged nothing."""
+        if self.stores is not None and self.stores.untouched(out / stores.NAME):
+            shutil.rmtree(out / stores.NAME)
 
     def kit_interpreter(self) -> str:
         """The kit's own interpreter, for its tools; visible to jobs run with `kit_python`."""
         return sys.executable
 
-    def environment(self, state: Mount) -> dict[str, Argument]:
+    def environment(self, state: Mount, tracking: Mount | None = None) -> dict[str, Argument]:
         """The whole environment of a command; nothing of the judge's own is passed on."""
         return {
+            **(stores.environment(tracking) if tracking else {}),
             "MLEKIT_CONTRACT": "1",
             "MLEKIT_REFUSAL": state / "refusal.json",
             "MLEKIT_STATE": state,

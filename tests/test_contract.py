@@ -352,7 +352,7 @@ def test_every_limit_of_the_sandbox_is_in_the_document():
 
 def test_the_environment_of_a_command_is_the_one_in_the_contract(tmp_path):
     submission = Submission(tmp_path, parse_manifest({"contract": CONTRACT}), None)
-    given = submission.environment(Mount(tmp_path, "state", writable=True))
+    given = submission.environment(Mount(tmp_path, "state", writable=True), Mount(tmp_path, "tracking", writable=True))
     assert set(given) == {v.name for v in commands.ENVIRONMENT if v.stage == "01" and not v.only}
     assert given["MLEKIT_CONTRACT"] == str(CONTRACT)
 

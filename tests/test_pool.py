@@ -92,7 +92,10 @@ def test_an_empty_submission_passes_nothing(stage, tmp_path):
     assert {c.outcome for c in result.checks} == {Outcome.BLOCKED}, said(result)
 
 
-@pytest.mark.parametrize(("stage", "names"), [("02", ("train", "predict", "test")), ("03", ("validate",))])
+@pytest.mark.parametrize(
+    ("stage", "names"),
+    [("02", ("train", "predict", "test")), ("03", ("validate",)), ("05", ("train", "predict", "staleness"))],
+)
 def test_commands_that_do_nothing_pass_nothing(stage, names, tmp_path):
     lines = "\n".join(f'{name} = "true"' for name in names)
     (tmp_path / "pyproject.toml").write_text(f"[tool.mlekit]\ncontract = 1\n[tool.mlekit.commands]\n{lines}\n")

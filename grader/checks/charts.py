@@ -65,3 +65,39 @@ def handled(title: str, what: str, cases: Mapping[str, bool]) -> Chart:
     missed = [name for name, ok in cases.items() if not ok]
     says = f"{len(names) - len(missed)} of {len(names)} {what}" + (f"; not: {', '.join(missed)}" if missed else "")
     return Chart(ChartKind.BARS, title, "", what, (Series(what, names, values),), says)
+
+
+def pairs(title: str, numbers: Mapping[str, tuple[float, float]]) -> Chart:
+    """What was logged beside what we measured, one pair of bars a metric."""
+    names = tuple(numbers)
+    logged, measured = (tuple(round(pair[side], 4) for pair in numbers.values()) for side in (0, 1))
+    says = "; ".join(
+        f"{name}: logged {a:.4f}, measured {b:.4f}" for name, a, b in zip(names, logged, measured, strict=True)
+    )
+    return Chart(
+        ChartKind.BARS,
+        title,
+        "metric",
+        "value",
+        (Series("logged", names, logged), Series("measured", names, measured)),
+        says,
+    )
+
+
+def aging(
+    title: str,
+    said: Mapping[tuple[str, str], Mapping[str, float]],
+    measured: Mapping[tuple[str, str], Mapping[str, float]],
+) -> Chart:
+    """Log loss by month scored: one line for each last day learned from, and the points that were measured again."""
+    series = []
+    for end in sorted({end for end, _ in said}):
+        months = sorted(month for last, month in said if last == end)
+        losses = tuple(round(float(said[end, month]["log_loss"]), 4) for month in months)
+        series.append(Series(f"learned up to {end}", tuple(f"{month}-15" for month in months), losses))
+    for end in sorted({end for end, _ in measured}):
+        months = sorted(month for last, month in measured if last == end)
+        losses = tuple(round(float(measured[end, month]["log_loss"]), 4) for month in months)
+        series.append(Series(f"measured again, up to {end}", tuple(f"{month}-15" for month in months), losses))
+    says = "; ".join(f"{s.name}: {', '.join(f'{value:.3f}' for value in s.y)}" for s in series)
+    return Chart(ChartKind.LINE, title, "month scored", "log loss", tuple(series), says)

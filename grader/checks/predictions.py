@@ -26,9 +26,13 @@ class Subset:
 
 def read(reader: Reader, path: Path, rows: Rows) -> np.ndarray:
     """Probabilities, shape (n,), for the rows as they were handed out. Raises Fault with what is wrong."""
+    return read_ids(reader, path, rows.table["row_id"].tolist())
+
+
+def read_ids(reader: Reader, path: Path, expected: list[str]) -> np.ndarray:
+    """Probabilities, shape (n,), for the rows with these ids, in this order. Raises Fault with what is wrong."""
     name = path.name
     ids, found = _table(reader, path)
-    expected = rows.table["row_id"].tolist()
     if len(ids) != len(expected):
         raise Fault(f"{name} has {len(ids):,} rows for {len(expected):,} rows to score; write exactly one per row")
     if ids != expected:

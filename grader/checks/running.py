@@ -60,20 +60,32 @@ def train(
 
 
 def predict(
-    grading: Grading, label: str, model: Ran, rows: Rows, data: Path, submission: Submission | None = None
+    grading: Grading,
+    label: str,
+    model: Ran,
+    rows: Rows,
+    data: Path,
+    submission: Submission | None = None,
+    uri: str | None = None,
 ) -> np.ndarray:
-    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Owed, Fault."""
+    """Run `predict` with a trained model on rows; the probabilities in their order. Raises Owed, Fault.
+
+    `uri` names the model by where it was logged instead of by the folder that `train` wrote.
+    """
     argv = command(grading, "predict")
     out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
     rows.write(given / "rows.parquet")
     usecase(given)
     source, settings, trained = Mount(data, "data"), Mount(given, "given"), Mount(model.out, "model")
     arguments: list[Argument] = [
-        *argv, "--usecase", settings / "usecase.toml", "--model", trained, "--data", source,
+        *argv, "--usecase", settings / "usecase.toml", "--model", uri or trained, "--data", source,
         "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
     ]  # fmt: skip
-    mounts = [source, settings, trained]
-    ran = (submission or grading.submission).run("predict", arguments, mounts, out, grading.limits)
+    mounts = [source, settings, *([] if uri else [trained])]
+    ran = (submission or grading.submission).run(
+        "predict", arguments, mounts, out, grading.limits, tracking=model.tracking if uri else None
+    )
     if not ran.ok:
-        raise Fault(f"we ran predict on {len(rows):,} rows; {ran.sentence()}")
+        by = f" with --model {uri}" if uri else ""
+        raise Fault(f"we ran predict on {len(rows):,} rows{by}; {ran.sentence()}")
     return predictions.read(grading.reader, ran.out / "predictions.parquet", rows)

@@ -5,9 +5,9 @@ The names are those of `manifest.CommandName`; a test holds them equal. Stages o
 
 from __future__ import annotations
 
-from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, SuiteResult
+from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, SuiteResult, TrainRecord
 from grader.contract.parts import Argument, Column, Command, Key, Variable, Written
-from grader.contract.tables import PREDICTION, QUARANTINE, REAL, TEXT, TIME, VALIDATION
+from grader.contract.tables import PREDICTION, QUARANTINE, REAL, STALENESS, TEXT, TIME, VALIDATION
 
 USECASE = Argument("--usecase", "F", "the use case, a TOML file (see above)")
 DATA = Argument("--data", "D", "a data folder (see above)")
@@ -57,21 +57,13 @@ TRAIN = Command(
     (
         Written("model.json", "02", "what was trained", model=ModelRecord),
         Written("anything else", "02", "the model, in any format; `predict` finds it at another path, so keep paths relative"),
-        Written(
-            "train.json", "05", "where the run was tracked",
-            keys=(Key("run_id", "string", "the MLflow run"), Key("model_uri", "string", "the logged model")),
-        ),
+        Written("train.json", "05", "where the run was logged", model=TrainRecord),
     ),
     refuses="a configuration with an unknown key, a missing contract key, a value of the wrong type or without sense, or a "
     "window without flights to learn from; the refusal names the `key`",
     rules=(
         "Only flights scheduled from `train_start` to `train_end` may be learned from; the data goes on after the window.",
         "The same seed and the same flights give the same predictions, whatever the order of the rows in the files.",
-    ),
-    later=(
-        ("05", "logs an MLflow run: parameters are the dotted configuration keys; metrics `valid.log_loss`, `valid.brier`, "
-               "`valid.auc`, `baseline.brier`; tags `mlekit.dataset_hash`, `mlekit.code_hash`; artifact "
-               "`validation.parquet` (row_id, probability, label); the model as pyfunc with signature and input example"),
     ),
 )  # fmt: skip
 
@@ -81,7 +73,11 @@ PREDICT = Command(
     "Score rows with a trained model.",
     (
         USECASE,
-        Argument("--model", "REF", "the folder that `train` wrote, read-only"),
+        Argument(
+            "--model",
+            "REF",
+            "the folder that `train` wrote, read-only; from stage 05 on also the URI of a logged model, `models:/ID` or `runs:/ID/NAME`",
+        ),
         DATA,
         ROWS,
         out_file("the predictions, Parquet"),
@@ -93,7 +89,7 @@ PREDICT = Command(
         "The data goes on after the decision about a row, as in any backtest, and holds other flights of that day; the rows "
         "themselves are not in it. What was not known at the decision may not be used.",
     ),
-    later=(("05", "REF may also be an MLflow URI, `models:/NAME@ALIAS` or `runs:/ID/NAME`"),),
+    later=(("06", "REF may also name a registered model, `models:/NAME@ALIAS`"),),
 )
 
 TEST = Command(
@@ -180,18 +176,31 @@ FEATURES = Command(
     ),
 )  # fmt: skip
 
+STALENESS_STUDY = Command(
+    "staleness",
+    "05",
+    "Measure how a model ages: train as if at the end of each month, and score every month that came after.",
+    (
+        USECASE, DATA,
+        Argument(
+            "--config", "F",
+            "a configuration as for `train`: its `seed` and `train_start` hold for all models, `train_end` for the first",
+        ),
+        out_file("the study, Parquet"),
+    ),
+    (Written("the file of --out", "05", "one row for each model and each later month, in any order", columns=STALENESS),),
+    refuses="what `train` refuses",
+    rules=(
+        "For each month of the data whose last day is `train_end` or later, and that has another month of the data after it: the "
+        "model that `train` makes with this configuration and that last day as `train_end`. Like there, it does not learn from its "
+        "validation rows.",
+        "It is scored on the landed flights of each later month of the data, as `predict` scores them.",
+    ),
+)  # fmt: skip
+
 GATES = ("not_better", "too_good", "slice", "calibration", "latency", "schema")
 
 PLANNED = (
-    Command(
-        "staleness", "05", "Measure how a model ages.", (USECASE, DATA, out_file("the study, Parquet")),
-        (Written("the file of --out", "05", "one row for each window and month scored", columns=(
-            Column("train_end", TEXT, "last day learned from"), Column("scored_month", TEXT, "`YYYY-MM`"),
-            Column("age_months", "int64", "months between"), Column("n", "int64", "flights scored"),
-            Column("log_loss", REAL, "mean negative log-likelihood"), Column("brier", REAL, "Brier score"),
-            Column("auc", REAL, "area under the ROC curve"),
-        )),),
-    ),
     Command(
         "register", "06", "Put a tracked run's model into the registry.",
         (Argument("--run-id", "ID", "the MLflow run"), out_file("JSON")),
@@ -324,7 +333,7 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, *PLANNED)
+COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, *PLANNED)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (
@@ -339,7 +348,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("05", "tracked training, models by URI, `staleness`"),
     ("06", "`register`, `promote` through a gate, `rollback`, an audit log"),
     ("07", "`pipeline`: all of it in one flow, from a source that fails"),
     ("08", "`serve`: predictions, health, readiness and version over HTTP"),
@@ -355,6 +363,20 @@ LATER = (
         "every command with another use case, `replay`, `/v2/predict`, the documents `claims`, `onboarding`, `assessment`",
     ),
 )
+
+# What `train` logs from stage 05 on: kind of entry, name, what it is.
+RUN = (
+    ("parameter", ("seed", "train_start", "train_end"),
+     "and every other key of the configuration, with the value that was used, also a default; a key in a table has a dotted "
+     "name, `model.depth`"),
+    ("metric", ("valid.log_loss", "valid.brier", "valid.auc"), "of the logged model on the validation rows"),
+    ("metric", ("baseline.log_loss", "baseline.brier"),
+     "of a constant on the validation rows: the late rate of the landed flights of the window before them"),
+    ("tag", ("mlekit.dataset_hash",), "`dataset_hash` in the manifest of the data"),
+    ("tag", ("mlekit.code_hash",), "any text that is another one when any file of the submission is, and else the same"),
+    ("artifact", ("validation.parquet",), "the validation rows (see below)"),
+    ("model", (), "under any name: the logged model (see below), whose URI is in `train.json`"),
+)  # fmt: skip
 
 CONFIG = (
     Key("seed", "whole number", "from which everything random is drawn"),
@@ -373,12 +395,17 @@ ENVIRONMENT = (
     Variable("PATH", "01", "your environment's programs, then `/usr/bin` and `/bin`"),
     Variable("OMP_NUM_THREADS", "01", "`1`: libraries that each take all cores are slower together"),
     Variable("PYTHONNOUSERSITE", "01", "`1`: packages of a home folder are not seen"),
+    Variable(
+        "MLFLOW_TRACKING_URI", "01", "where MLflow logs: an SQLite store of this command alone; needed from stage 05 on"
+    ),
+    Variable("MLFLOW_EXPERIMENT_NAME", "01", "the experiment to log to; it is there"),
+    Variable("MLFLOW_DISABLE_TELEMETRY", "01", "`true`: there is no network to tell anybody"),
+    Variable("DO_NOT_TRACK", "01", "`true`, for the same reason"),
+    Variable("GIT_PYTHON_REFRESH", "01", "`quiet`: MLflow asks for git, which need not be there"),
     Variable("MLEKIT_DATA", "01", "the data folder", "notebook"),
     Variable("MLEKIT_ROWS", "01", "the file of rows to score", "notebook"),
     Variable("MLEKIT_OUT", "01", "the folder to write to", "notebook"),
     Variable("PYTHONHASHSEED", "02", "a number that may change from call to call", "train"),
-    Variable("MLFLOW_TRACKING_URI", "05", "the tracking store"),
-    Variable("MLFLOW_EXPERIMENT_NAME", "05", "the experiment to log to"),
     Variable("PREFECT_API_URL", "07", "the Prefect server"),
     Variable("PREFECT_HOME", "07", "Prefect's own folder"),
     Variable("MLEKIT_HOST", "08", "the address to listen on", "serve"),

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from grader import CONTRACT, home
 from grader.contract import commands, endpoints, features, rules, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
-from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, Refusal, SuiteResult
+from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, Refusal, SuiteResult, TrainRecord
 from grader.contract.parts import EXITS, IMPLEMENTED, Column, Command, Table, Written, implemented
 from grader.sandbox.base import MEBI, Limits
 from grader.sandbox.reader import MAX_FILE_MB, MAX_JSON_BYTES, MAX_ROWS
@@ -24,6 +24,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "manifest": Manifest,
     "report": BaselineReport,
     "model": ModelRecord,
+    "train": TrainRecord,
     "test": SuiteResult,
     "feed-report": FeedReport,
     "refusal": Refusal,
@@ -49,7 +50,7 @@ change**, and is here so that you can see where the road leads.
 | [The decision](#the-decision) | what may be known when |
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
-[04](#stage-04-the-features) | what is called and must write |
+[04](#stage-04-the-features), [05](#stage-05-tracking) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -97,7 +98,7 @@ def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
-        _fourth_stage(), _later(), REASONS, VERSIONS,
+        _fourth_stage(), _fifth_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -358,6 +359,44 @@ From this stage on your own `features.toml` holds these fifteen, which later sta
 ```toml
 {features.REQUIRED.strip()}
 ```"""
+
+
+def _fifth_stage() -> str:
+    return f"""\
+## Stage 05: tracking
+
+### The run of a training
+
+From this stage on `train` logs one MLflow run to the experiment that `MLFLOW_EXPERIMENT_NAME` names, in the store that
+`MLFLOW_TRACKING_URI` names, and writes `train.json`. Further runs, such as nested ones, and further entries are yours.
+
+{_table(["entry", "name", "what it is"], [[kind, ", ".join(f"`{name}`" for name in names), text] for kind, names, text in commands.RUN])}
+
+- **Status.** The run is `FINISHED` once all of this is there, and only then. A training that is refused or crashes leaves no run
+  that is finished; it may leave a failed one, or none. Data of which a file cannot be read is no training that went well.
+- **Nothing else moves them.** Two trainings on the same files, data and configuration log the same values.
+- **Validation rows** are the landed flights of the last days of the window, from some day to `train_end`: all of them, at least a tenth and
+  at most half of the window's. The logged model has not learned from them and was not chosen by them, so early stopping on them is
+  learning from them: with their outcomes exchanged it has to be the same model. `rows` in `model.json` counts what was learned from.
+- **Metrics.** The log loss is the mean of `-log` of the probability of what happened, with probabilities clipped to
+  2.2e-16 and 1 less that, as scikit-learn does it; the Brier score is the mean squared difference of probability and label.
+- **Stores.** Each command gets a store of its own that is empty but for the experiment. `predict` with a URI gets that in which the model
+  was logged.
+
+### The validation rows
+
+`validation.parquet` lies at the top of the run's artifacts.
+
+{_columns(tables.LOGGED_VALIDATION)}
+
+### The logged model
+
+It is the model that `predict` uses. It is loaded with `mlflow.pyfunc.load_model` in your environment, in your folder. It takes a table
+with one column for each entry of your `features.toml`, in their order, as of the decisions: numbers are float64 with NaN for
+null, texts are objects with None. It gives a table with the column `probability`, one row a row. Signature and input example say
+the same.
+
+{_commands_of("05")}"""
 
 
 def _commands_of(stage: str) -> str:

@@ -98,6 +98,15 @@ class ModelRecord(Output):
         return self
 
 
+class TrainRecord(Output):
+    """Where `train` logged its run (stage 05)."""
+
+    FILE = "train.json"
+
+    run_id: Said = Field(description="The id of the MLflow run.")
+    model_uri: Said = Field(description="The logged model: `models:/ID`, or `runs:/RUN_ID/NAME`.")
+
+
 class SuiteResult(Output):
     """How the submission's own tests went (stage 02)."""
 

@@ -108,6 +108,20 @@ VALIDATION = (
     Column("row_id", TEXT, "The `flight_id` of a flown flight of the data."),
     Column("probability", REAL, "What your model said about it without having learned from it, 0 to 1."),
 )
+LOGGED_VALIDATION = (
+    Column("row_id", TEXT, "The `flight_id` of a validation row, each once, in any order."),
+    Column("probability", REAL, "What the logged model says about it, 0 to 1."),
+    Column("label", "bool", "Whether it was late."),
+)
+STALENESS = (
+    Column("train_end", TEXT, "Last day of the training window, `YYYY-MM-DD`."),
+    Column("scored_month", TEXT, "`YYYY-MM`."),
+    Column("age_months", "int64", "How many months later that is: 1 for the month after `train_end`."),
+    Column("n", "int64", "Landed flights of that month in the data; all are scored."),
+    Column("log_loss", REAL, "As `valid.log_loss`, on these flights."),
+    Column("brier", REAL, "As `valid.brier`."),
+    Column("auc", REAL, "As `valid.auc`."),
+)
 QUARANTINE = (
     Column("table", TEXT, "The table of the row."),
     Column(

@@ -78,11 +78,13 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
         if not isinstance(value, Mount):
             return _word(submission, value)
         outside = value.outside()
+        if value.before:  # a store: its paths are those of the sandbox, so a run of one's own begins another
+            outside = outside.with_name("again.db")
         for source, place in places.items():
             if outside.is_relative_to(source):
                 found = place / outside.relative_to(source)
-                return str(found) if place.is_absolute() else str(found or ".")
-        return str(outside)
+                return value.before + (str(found) if place.is_absolute() else str(found or "."))
+        return f"{value.before}{outside}"
 
     lines = [
         WELL if record.finished.ok else "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",

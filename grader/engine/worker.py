@@ -126,6 +126,7 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
     from grader.runcache import RunCache
     from grader.sandbox import choose
     from grader.sandbox.reader import Reader
+    from grader.stores import Stores
     from grader.submission import Submission, clean_copy
 
     lock = threading.Lock()
@@ -146,7 +147,8 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
     sandbox = choose(plan.rung, plan.cores)
     hidden = [PACKAGE, exercises(), reference_solution(), datasets()]
     runs = RunCache(plan.cache) if plan.cache else None
-    submission = Submission(copy, read_manifest(copy), sandbox, python, hidden, cache=runs)
+    stores = Stores(sandbox, scratch, python)
+    submission = Submission(copy, read_manifest(copy), sandbox, python, hidden, cache=runs, stores=stores)
     disks = Disks(WRITTEN_MB).mount if isolated else Grading.disk
     with ThreadPoolExecutor(max_workers=32) as pool:
         grading = Grading(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,16 +28,17 @@ class Limits:
 class Mount:
     """A folder or file of the judge that the job may see under `/mlekit/<name>` (on the plain rung: where it is).
 
-    `Mount / "file"` in an argument vector becomes the path as the job sees it.
+    `Mount / "file"` in an argument vector becomes the path as the job sees it, with `before` in front of it (`sqlite:///`).
     """
 
     source: Path
     name: str
     writable: bool = False
     below: str = ""
+    before: str = ""
 
     def __truediv__(self, below: str) -> Mount:
-        return Mount(self.source, self.name, self.writable, f"{self.below}/{below}" if self.below else below)
+        return replace(self, below=f"{self.below}/{below}" if self.below else below)
 
     def inside(self) -> str:
         """The path as a job in a mount namespace sees it."""

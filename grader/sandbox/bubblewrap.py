@@ -192,7 +192,7 @@ def _below(folder: Path, places: Iterable[Path]) -> bool:
 
 
 def _inside(value: Argument) -> str:
-    return value.inside() if isinstance(value, Mount) else value
+    return value.before + value.inside() if isinstance(value, Mount) else value
 
 
 def _proc_covers() -> list[str]:

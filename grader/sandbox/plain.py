@@ -131,4 +131,4 @@ def _orphans(token: str, own: int) -> list[psutil.Process]:
 
 
 def _outside(value: Argument) -> str:
-    return str(value.outside()) if isinstance(value, Mount) else value
+    return f"{value.before}{value.outside()}" if isinstance(value, Mount) else value

@@ -55,6 +55,10 @@ class Read:
     problem: str | None = None
 
 
+class Text(str):
+    """An argument of the reader that is text, whatever it looks like."""
+
+
 def regular_file(path: Path, max_mb: int = MAX_FILE_MB) -> int:
     """Open a file for reading without following a link or waiting on a FIFO; the caller closes it.
 
@@ -121,16 +125,31 @@ class Reader:
         except (TypeError, ValueError, IndexError):
             raise Unreadable("could not be searched") from None
 
-    def _ask(self, kind: str, path: Path, *more: int | Mount) -> dict[str, Any]:
-        whole = kind in ("folder", "search")
+    def store(self, path: Path, name: str, run_id: str, model_uri: str) -> dict[str, Any]:
+        """The runs of an MLflow store, and what one of them logged. Raises Unreadable.
+
+        `name` is that of the mount by which the submission saw the store, since paths in it are absolute.
+        """
+        answer = self._ask("store", path, MAX_ROWS, MAX_VALUES, Text(run_id), Text(model_uri), seen_as=name)
+        if not isinstance(answer.get("runs"), dict):
+            raise Unreadable("could not be read as a store")
+        run = answer.get("run")
+        if isinstance(run, dict) and isinstance(table := run.get("validation"), dict):
+            run["validation"] = _read(table)
+        return answer
+
+    def _ask(self, kind: str, path: Path, *more: int | Mount | Text, seen_as: str = "read") -> dict[str, Any]:
+        whole = kind in ("folder", "search", "store")
         if whole:
             _folder(path)
         else:
             os.close(regular_file(path))
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="answer-", dir=self._scratch))
-        source, answer = Mount(path if whole else path.parent, "read"), Mount(folder, "answer", writable=True)
-        words = [part if isinstance(part, Mount) else str(part) for part in more]
+        source, answer = Mount(path if whole else path.parent, seen_as), Mount(folder, "answer", writable=True)
+        words = [
+            part if isinstance(part, Mount) else f":{part}" if isinstance(part, Text) else str(part) for part in more
+        ]
         job = Job(
             ["python", Mount(INSIDE, "kit") / "read.py", kind, source if whole else source / path.name,
              answer / "answer.json", *words],

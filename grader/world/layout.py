@@ -203,6 +203,21 @@ def write_data(
     return str(manifest["dataset_hash"])
 
 
+def renew_manifest(folder: Path) -> str:
+    """Write the manifest of a DATA folder of which files were changed anew; return its hash."""
+    import pyarrow.parquet as pq
+
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for record in manifest["files"]:
+        file = folder / record["path"]
+        record["rows"] = pq.ParquetFile(file).metadata.num_rows
+        record["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    manifest["dataset_hash"] = folder_hash(folder)
+    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    return str(manifest["dataset_hash"])
+
+
 def _write(frame: pd.DataFrame, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

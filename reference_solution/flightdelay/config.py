@@ -7,7 +7,7 @@ import os
 import sys
 import tomllib
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,9 +32,16 @@ class Config:
     trees: int = 100
     leaves: int = 8
     learning_rate: float = 0.1
+    validation_share: float = 0.2  # of the days of the window, its last ones: measured on, never learned from
 
     def as_record(self) -> dict[str, Any]:
         return {"seed": self.seed, "train_start": str(self.train_start), "train_end": str(self.train_end)}
+
+    @property
+    def validation_start(self) -> date:
+        """The first of the days at the end of the window that are kept for measuring; at least one day is."""
+        days = (self.train_end - self.train_start).days + 1
+        return self.train_end - timedelta(days=max(1, round(days * self.validation_share)) - 1)
 
 
 def read_config(path: Path) -> Config:
@@ -62,6 +69,9 @@ def read_config(path: Path) -> Config:
         refuse(
             "bad_config", f"learning_rate is {config.learning_rate}; it must be above 0 and at most 1", "learning_rate"
         )
+    if not 0 < config.validation_share < 1:
+        share = config.validation_share
+        refuse("bad_config", f"validation_share is {share}; it must be above 0 and below 1", "validation_share")
     return config
 
 

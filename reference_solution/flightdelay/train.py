@@ -7,38 +7,33 @@ import json
 import shutil
 from pathlib import Path
 
-from flightdelay.config import read_config, refuse
+from flightdelay.config import read_config
 from flightdelay.definitions import own_definitions, read_definitions
 
 
 def run(usecase: Path, data: Path, config: Path, out: Path) -> None:
-    """Read the settings and the definitions, compute the features of the flights in the window, fit, save."""
+    """Read the settings and the definitions, learn, save, and only then log: what fails before leaves no run behind."""
     settings = read_config(config)
     definitions = read_definitions(own_definitions())
 
     # Both are checked before the heavy libraries are imported: a typing error is answered at once.
     import joblib
 
-    from flightdelay.data import DataFolder, read_training_flights
-    from flightdelay.features import compute_features
-    from flightdelay.model import fit
-    from flightdelay.usecase import LABEL, read_usecase
+    from flightdelay.data import DataFolder
+    from flightdelay.learning import learn
+    from flightdelay.usecase import read_usecase
 
-    case, folder = read_usecase(usecase), DataFolder(data)
-    flights = read_training_flights(case, folder, settings)
-    if flights.is_empty() or flights[LABEL].n_unique() < 2:
-        window = f"{settings.train_start} to {settings.train_end}"
-        refuse(
-            "empty_window",
-            f"the window {window} holds {len(flights)} flights with a label; both outcomes are needed",
-            "train_end",
-        )
-    features = compute_features(definitions, case, folder, flights)
-    model = fit(features, flights[LABEL], definitions, settings)
+    case = read_usecase(usecase)
+    trained = learn(case, DataFolder(data), definitions, settings)
+
     out.mkdir(parents=True, exist_ok=True)
-    joblib.dump(model, out / "model.joblib")
+    joblib.dump(trained.model, out / "model.joblib")
     shutil.copyfile(own_definitions(), out / "features.toml")
-    (out / "model.json").write_text(json.dumps({**settings.as_record(), "rows": len(flights)}, indent=2))
+    (out / "model.json").write_text(json.dumps({**settings.as_record(), "rows": len(trained.learned)}, indent=2))
+
+    from flightdelay import tracking
+
+    tracking.log(trained, case, data, settings, out)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
     python read.py json FILE ANSWER MAX_BYTES
     python read.py folder FOLDER ANSWER MAX_FILES MAX_FILE_BYTES MAX_ROWS MAX_VALUES MAX_JSON_BYTES
     python read.py search FOLDER ANSWER MAX_FILES MAX_FILE_BYTES MAX_ROWS MAX_VALUES WANTED
+    python read.py store FOLDER ANSWER MAX_ROWS MAX_VALUES RUN_ID MODEL_URI
 
 A crafted file can at most take over this process, which sees that file or folder, nothing else, and no network.
 """
@@ -114,10 +115,22 @@ def search_folder(folder, max_files, max_bytes, max_rows, max_values, wanted):
                 found.append(file.read().lower())
             if found[1].startswith(b"par1"):
                 found.append(cells_of(path, max_rows, max_values).lower())
+            elif found[1].startswith(b"pk\x03\x04"):
+                found.append(members_of(path, max_bytes).lower())
         hits += [
             [name, i] for i, spelled in enumerate(forms) if any(form in part for form in spelled for part in found)
         ]
     return {"hits": hits[:1000]}
+
+
+def members_of(path, max_bytes):
+    """The files packed into a ZIP archive, as models are, one after the other."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > max_bytes:
+            raise ValueError("a ZIP archive holds more than is read")
+        return b"\n".join(archive.read(member) for member in archive.infolist())
 
 
 def cells_of(path, max_rows, max_values):
@@ -140,12 +153,150 @@ def cells_of(path, max_rows, max_values):
     return "\n".join(said).encode("utf-8", "replace")
 
 
-READ = {"parquet": read_parquet, "json": read_json, "folder": read_folder, "search": search_folder}
+MOST_RUNS, MOST_ENTRIES, LONGEST = 100, 2000, 2000  # of an MLflow store: runs, entries of a run, characters of one
+MAX_DATABASE, MAX_MLMODEL = 64 << 20, 1 << 20
+
+
+def read_store(folder, max_rows, max_values, run_id, model_uri):
+    """The runs of an MLflow store, and of one run what was logged; a model is described, never loaded.
+
+    MLflow keeps absolute paths, so the folder is seen where the submission saw it.
+    """
+    database = os.path.join(folder, "mlflow.db")
+    found = os.lstat(database) if os.path.lexists(database) else None
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_DATABASE:
+        raise ValueError("there is no mlflow.db, or it is no file of a usual size")
+    connection = open_database(database)
+    ask = lambda text, *values: connection.execute(text, values).fetchmany(MOST_ENTRIES)  # noqa: E731
+    try:
+        runs = {
+            row[0]: {"status": row[1], "deleted": row[2] != "active", "experiment": row[3], "artifacts": row[4]}
+            for row in ask(
+                "SELECT run_uuid, status, r.lifecycle_stage, e.name, artifact_uri FROM runs r "
+                "LEFT JOIN experiments e ON r.experiment_id = e.experiment_id ORDER BY start_time"
+            )[:MOST_RUNS]
+        }
+        answer = {
+            "runs": {name: {k: run[k] for k in ("status", "deleted", "experiment")} for name, run in runs.items()}
+        }
+        if run_id in runs:
+            answer["run"] = {
+                "params": dict(ask("SELECT key, value FROM params WHERE run_uuid = ?", run_id)),
+                "tags": dict(ask("SELECT key, value FROM tags WHERE run_uuid = ?", run_id)),
+                "metrics": {
+                    key: None if nan else value
+                    for key, value, nan in ask(
+                        "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?", run_id
+                    )
+                },
+                "validation": attempt(
+                    lambda: read_parquet(
+                        inside(f"{runs[run_id]['artifacts']}/validation.parquet", folder), max_rows, max_values
+                    )
+                ),
+                "model": attempt(lambda: read_model(model_folder(ask, runs, model_uri), folder)),
+            }
+        return shortened(answer)
+    finally:
+        connection.close()
+
+
+def open_database(path):
+    """The database for reading only, whatever state its writer left it in."""
+    import sqlite3
+    import urllib.parse
+
+    def opened(mode):
+        connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True)
+        connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return connection
+
+    left = [path + ending for ending in ("-journal", "-wal") if os.path.exists(path + ending)]
+    try:
+        return opened("mode=ro")
+    except sqlite3.OperationalError:
+        if any(os.lstat(name).st_size for name in left):
+            raise
+        return opened("mode=ro&immutable=1")  # one in another journal mode wants to write beside it
+
+
+def attempt(read):
+    try:
+        return read()
+    except FileNotFoundError:
+        return {"problem": "was not logged"}
+    except Exception as problem:
+        return {"problem": f"could not be read: {type(problem).__name__}: {str(problem)[:300]}"}
+
+
+def inside(uri, folder):
+    """The path of an artifact, which has to lie in the store's folder."""
+    path = os.path.realpath(uri.removeprefix("file://"))
+    if not path.startswith(os.path.realpath(folder) + os.sep):
+        raise ValueError("it lies outside the folder of the store")
+    return path
+
+
+def model_folder(ask, runs, uri):
+    """Where a model's files are, by models:/ID or runs:/RUN/NAME."""
+    kind, _, rest = uri.partition(":/")
+    rest = rest.strip("/")
+    known = ask("SELECT 1 FROM sqlite_master WHERE name = 'logged_models'")
+    found = []
+    if kind == "models" and known:
+        found = ask("SELECT artifact_location, status FROM logged_models WHERE model_id = ?", rest)
+    if kind == "runs":
+        run, _, name = rest.partition("/")
+        where = "SELECT artifact_location, status FROM logged_models WHERE source_run_id = ? AND name = ? ORDER BY creation_timestamp_ms"
+        found = ask(where, run, name) if known else []
+        if not found and run in runs and name:
+            found = [(f"{runs[run]['artifacts']}/{name}", None)]
+    if not found:
+        raise FileNotFoundError(uri)
+    return found[-1][0]
+
+
+def read_model(uri, folder):
+    """What the file MLmodel says of a model."""
+    import yaml
+
+    path = inside(uri, folder)
+    with open(os.path.join(path, "MLmodel"), "rb") as file:
+        said = yaml.safe_load(file.read(MAX_MLMODEL))
+    signature = said.get("signature") or {}
+    example = (said.get("saved_input_example_info") or {}).get("artifact_path")
+    return {
+        "path": os.path.relpath(path, os.path.realpath(folder)),
+        "pyfunc": "python_function" in (said.get("flavors") or {}),
+        "inputs": names_of(signature.get("inputs")),
+        "outputs": names_of(signature.get("outputs")),
+        "example": bool(example) and os.path.exists(os.path.join(path, str(example))),
+        "run": said.get("run_id"),
+    }
+
+
+def names_of(columns):
+    """The names of the columns of one side of a signature; None where there is none."""
+    return [str(column.get("name")) for column in json.loads(columns)][:MOST_ENTRIES] if columns else None
+
+
+def shortened(value):
+    """The same without endless texts and with plain values only."""
+    if isinstance(value, dict):
+        return {str(key)[:LONGEST]: shortened(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [shortened(part) for part in value]
+    return value[:LONGEST] if isinstance(value, str) else value if isinstance(value, bool | int | float) else None
+
+
+READ = {
+    "parquet": read_parquet, "json": read_json, "folder": read_folder, "search": search_folder, "store": read_store,
+}  # fmt: skip
 
 
 def main(kind, path, answer, *limits):
     try:
-        result = READ[kind](path, *(int(limit) if limit.isdigit() else limit for limit in limits))
+        result = READ[kind](path, *(int(limit) if limit.isdigit() else limit.removeprefix(":") for limit in limits))
     except Exception as problem:
         result = {"problem": f"{type(problem).__name__}: {str(problem)[:300]}"}
     with open(answer, "w", encoding="utf-8") as file:

@@ -1,0 +1,177 @@
+"""The MLflow store that every command is given: an SQLite file and a folder of artifacts, with the experiment already there.
+
+A store that MLflow makes itself costs a command three seconds of migrations, lies in the working directory, which is read-only,
+and crashes when two processes make it at once. So an empty one is made once for each version of MLflow, and copied.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import filecmp
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+
+from grader.sandbox import Limits, Mount, Sandbox
+from grader.sandbox.base import Argument, Job, SandboxFault
+from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
+
+NAME = "tracking"  # of the folder, beside those of --out and MLEKIT_STATE
+DATABASE = "mlflow.db"
+ARTIFACTS = "artifacts"
+EXPERIMENT = "departures"
+# MLflow and its libraries ask a server for their news and look for git; neither is there.
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+MAKE_SECONDS = 300
+
+
+def environment(tracking: Mount) -> dict[str, Argument]:
+    """What tells MLflow where to log, and to keep to itself."""
+    uri = replace(tracking / DATABASE, before="sqlite:///")
+    return {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": EXPERIMENT, **QUIET}
+
+
+@dataclass
+class Stores:
+    """Lays down empty stores for one submission; `python` is its interpreter, None for the kit's.
+
+    `scratch` is a private folder of the judge.
+    """
+
+    sandbox: Sandbox
+    scratch: Path
+    python: Path | None = None
+    cache: Path | None = None  # where templates are kept; the user's cache by default
+    _template: Path | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def lay_down(self, folder: Path) -> Mount:
+        """Put an empty store into a new `folder`, whose artifacts lie where a job will see them. Raises SandboxFault."""
+        folder.mkdir(parents=True)
+        (folder / ARTIFACTS).mkdir()
+        mount = Mount(folder, NAME, writable=True)
+        shutil.copyfile(self.template(), folder / DATABASE)
+        _locate(folder / DATABASE, self.sandbox.path(mount / ARTIFACTS))
+        return mount
+
+    def go_on(self, earlier: Path, folder: Path) -> Mount:
+        """Put a copy of an earlier store into a new `folder`: MLflow also writes where it only reads.
+
+        Where a job sees folders at their real paths it has to be the earlier one itself, since that is what paths in it say.
+        """
+        if self.sandbox.name == "plain":
+            return Mount(earlier, NAME, writable=True)
+        for where, _, names in os.walk(earlier):
+            target = folder / Path(where).relative_to(earlier)
+            target.mkdir(parents=True)
+            for path in (Path(where, name) for name in names):
+                if path.is_file() and not path.is_symlink():
+                    shutil.copyfile(path, target / path.name, follow_symlinks=False)
+        return Mount(folder, NAME, writable=True)
+
+    def untouched(self, folder: Path) -> bool:
+        """Whether nothing was logged to a store since it was laid down."""
+        database = folder / DATABASE
+        if (
+            not folder.is_dir()
+            or {entry.name for entry in os.scandir(folder)} != {DATABASE, ARTIFACTS}
+            or database.is_symlink()
+        ):
+            return False
+        if (folder / ARTIFACTS).is_symlink() or any(os.scandir(folder / ARTIFACTS)):
+            return False
+        with tempfile.TemporaryDirectory(dir=self.scratch) as place:
+            fresh = Path(place, DATABASE)
+            shutil.copyfile(self.template(), fresh)
+            _locate(fresh, self.sandbox.path(Mount(folder, NAME) / ARTIFACTS))
+            return filecmp.cmp(fresh, database, shallow=False)
+
+    def template(self) -> Path:
+        """The empty store that all are copied from, made now if it is not there. Raises SandboxFault."""
+        with self._lock:
+            if self._template is None:
+                own = _version_of(self.python) if self.python else None
+                kit = metadata.version("mlflow")
+                self._template = self._kept(kit) if own in (None, kit) else self._made_for_it()
+            return self._template
+
+    def _kept(self, version: str) -> Path:
+        """The template for the kit's own MLflow, shared by all gradings of this user."""
+        import platformdirs
+
+        cache = self.cache or Path(platformdirs.user_cache_dir("mlekit")) / "stores"
+        kept = cache / f"mlflow-{version}.db"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with (cache / "lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not kept.is_file():
+                    with tempfile.TemporaryDirectory(dir=cache) as place:
+                        _make(Path(place))
+                        Path(place, DATABASE).rename(kept)
+            return kept
+        except OSError:  # a home that cannot be written: made anew for this grading
+            own = self.scratch / "store"
+            own.mkdir(parents=True, exist_ok=True)
+            _make(own)
+            return own / DATABASE
+
+    def _made_for_it(self) -> Path:
+        """A template made by the submission's own MLflow, in its sandbox, for this grading alone."""
+        place = self.scratch / "store"
+        place.mkdir(parents=True, exist_ok=True)
+        kit, written = Mount(INSIDE, "kit"), Mount(place, NAME, writable=True)
+        job = Job(
+            ["python", kit / "make_store.py", written, EXPERIMENT],
+            [kit, written],
+            cwd=written,
+            env={**TOOL_ENVIRONMENT, **QUIET, "HOME": "/tmp"},
+            limits=Limits(seconds=MAKE_SECONDS),
+            python=self.python,
+            network=False,
+        )
+        finished = self.sandbox.start(job).wait()
+        made = place / DATABASE
+        if not finished.ok or made.is_symlink() or not made.is_file():
+            raise SandboxFault(f"the submission's MLflow could not make an empty store: {finished.output[-300:]}")
+        return made
+
+
+def _make(folder: Path) -> None:
+    """Make an empty store with the kit's own MLflow. Raises SandboxFault."""
+    line = [sys.executable, "-P", str(INSIDE / "make_store.py"), str(folder), EXPERIMENT]
+    try:
+        made = subprocess.run(
+            line, cwd=folder, env=_own_environment(os.environ), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=MAKE_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise SandboxFault(f"MLflow did not make an empty store within {MAKE_SECONDS} s") from None
+    if made.returncode:
+        raise SandboxFault(f"MLflow could not make an empty store: {made.stderr.strip()[-300:]}")
+
+
+def _own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The judge's environment without settings of MLflow, which could lead to another store."""
+    return {**{k: v for k, v in environ.items() if not k.startswith("MLFLOW_")}, **QUIET}
+
+
+def _version_of(python: Path) -> str | None:
+    """The version of MLflow in a virtual environment, read off the names of its folders."""
+    found = sorted(python.parent.parent.glob("lib/python*/site-packages/mlflow-*.dist-info"))
+    return found[0].name.removeprefix("mlflow-").removesuffix(".dist-info") if found else None
+
+
+def _locate(database: Path, artifacts: str) -> None:
+    """Say in an empty store of our own where artifacts go: MLflow keeps absolute paths."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
+    connection.close()

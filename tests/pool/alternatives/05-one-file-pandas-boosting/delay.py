@@ -1,0 +1,258 @@
+"""One program, another way: pandas, gradient boosting, the fluent API avoided, the model kept as an MLflow model everywhere."""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).parent
+DEFAULTS = {"rounds": 60, "leaves": 12, "days_held_out": 14}
+TEXTS = ("carrier", "origin", "dest")
+
+
+class Refused(Exception):
+    def __init__(self, message, key=None):
+        super().__init__(message)
+        self.key = key
+
+
+def definitions():
+    return tomllib.loads((HERE / "conf" / "what we know.toml").read_text())["feature"]
+
+
+def known(flights, decided, by, value, known_at, time_at, asked):
+    """Events in the order in which they became known, by group."""
+    events = flights.dropna(subset=[value, known_at, *by])
+    return events[[*by, value, known_at, time_at]].sort_values(known_at, kind="stable")
+
+
+def asof(events, by, value, known_at, time_at, asked, decided):
+    """The value with the latest time among those known, and that time."""
+    events = events.assign(_t=events[time_at].astype("int64"))
+    order = events["_t"].rank(method="first")
+    best = order.groupby([events[b] for b in by]).cummax()
+    lookup = pd.Series(events.index, index=order.values)
+    events = events.assign(_src=lookup.loc[best.values].values)
+    left = asked[by].assign(_at=decided, _row=range(len(asked))).sort_values("_at", kind="stable")
+    found = pd.merge_asof(left, events[[*by, known_at, "_src"]], left_on="_at", right_on=known_at, by=by)
+    found = found.set_index("_row").sort_index()
+    there = found["_src"].notna().to_numpy()
+    value_out, time_out = np.full(len(asked), np.nan), pd.Series(pd.NaT, index=range(len(asked)), dtype="datetime64[us, UTC]")
+    picked = events.loc[found["_src"].dropna()]
+    value_out[there] = picked[value].to_numpy("float64")
+    time_out[there] = picked[time_at].to_numpy()
+    return value_out, time_out
+
+
+def mean(events, by, value, known_at, window, asked, decided):
+    group = events.groupby(by, sort=False)[value]
+    steps = events.assign(_n=group.cumcount() + 1, _s=group.cumsum())[[*by, known_at, "_n", "_s"]]
+
+    def until(moment):
+        left = asked[by].assign(_at=moment, _row=range(len(asked))).sort_values("_at", kind="stable")
+        found = pd.merge_asof(left, steps, left_on="_at", right_on=known_at, by=by).set_index("_row").sort_index()
+        return found["_n"].fillna(0).to_numpy(), found["_s"].fillna(0).to_numpy()
+
+    (n1, s1), (n0, s0) = until(decided), until(decided - pd.Timedelta(window))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(n1 > n0, (s1 - s0) / (n1 - n0), np.nan)
+
+
+class Source:
+    def __init__(self, usecase, data):
+        self.case, self.data = tomllib.loads(Path(usecase).read_text()), Path(data)
+        self.tables = {name: self.read(name) for name in ("flights", "weather")}
+        label = self.case["label"]
+        flights = self.tables["flights"]
+        flights["label"] = (flights[label["column"]] > label["value"]).astype(float).where(flights[label["column"]].notna())
+
+    def read(self, name):
+        parts = [pd.read_parquet(path) for path in sorted((self.data / name).glob("*.parquet"))]
+        table = pd.concat(parts, ignore_index=True)
+        known_columns = set(self.case["request"]) | {"flight_id"}
+        wanted = [c for c in table if name != "flights" or c in known_columns or c in WANTED]
+        return table[wanted].sort_values(self.case["tables"][name]["key"], ignore_index=True)
+
+    def features(self, rows):
+        decided = rows["sched_dep"] - pd.Timedelta(self.case["decision_lead"])
+        columns = {}
+        for d in definitions():
+            if d["kind"] == "column":
+                column = rows[d["column"]]
+                numeric = pd.api.types.is_numeric_dtype(column)
+                columns[d["name"]] = column.astype(float) if numeric else column.astype(object).where(column.notna(), None)
+            elif d["kind"] == "calendar":
+                local = rows[d["of"]].dt.tz_convert(d["zone"]).dt
+                columns[d["name"]] = {"hour": local.hour, "dow": local.dayofweek, "month": local.month}[d["part"]].astype(float)
+            else:
+                spec = self.case["tables"][d["table"]]
+                at = spec.get("known", {}).get(d["column"], spec["known_at"])
+                events = known(self.tables[d["table"]], decided, d["by"], d["column"], at, spec["time"], rows)
+                if d["kind"] == "mean":
+                    columns[d["name"]] = mean(events, d["by"], d["column"], at, d["window"], rows, decided)
+                else:
+                    value, when = asof(events, d["by"], d["column"], at, spec["time"], rows, decided)
+                    age = (decided.reset_index(drop=True) - when).dt.total_seconds().to_numpy() / 3600
+                    fresh = age <= pd.Timedelta(d["max_age"]).total_seconds() / 3600
+                    columns[d["name"]] = np.where(fresh, value if d["kind"] == "asof" else age, np.nan)
+        return pd.DataFrame({name: pd.Series(np.asarray(c)) for name, c in columns.items()})
+
+
+WANTED = {"dep_delay_min", "dep_known_at", "arr_delay_min", "label_known_at", "outcome"}
+
+
+def read_config(path):
+    given = tomllib.loads(Path(path).read_text())
+    for key in given:
+        if key not in {"seed", "train_start", "train_end", *DEFAULTS}:
+            raise Refused(f"{key} is no key", key)
+    for key in ("seed", "train_start", "train_end"):
+        if key not in given:
+            raise Refused(f"{key} is missing", key)
+    if type(given["seed"]) is not int:
+        raise Refused("seed is no whole number", "seed")
+    for key in ("train_start", "train_end"):
+        try:
+            pd.Timestamp(given[key]).date()
+        except (TypeError, ValueError):
+            raise Refused(f"{key} is no day", key) from None
+    return {**DEFAULTS, **given}
+
+
+def fitted(source, config):
+    """The model of a window, what it was validated on, and what went in."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OrdinalEncoder
+
+    flights = source.tables["flights"]
+    day = flights["sched_dep_local"].str[:10]
+    landed = flights[(day >= config["train_start"]) & (day <= config["train_end"]) & flights["label"].notna()]
+    split = str((pd.Timestamp(config["train_end"]) - pd.Timedelta(days=config["days_held_out"] - 1)).date())
+    learn, valid = (landed[keep].reset_index(drop=True) for keep in (landed["sched_dep_local"] < split, landed["sched_dep_local"] >= split))
+    if learn["label"].nunique() < 2 or valid["label"].nunique() < 2:
+        raise Refused("the window has too few flights", "train_end")
+    texts = [d["name"] for d in definitions() if d["name"] in TEXTS]
+    encode = ColumnTransformer(
+        [("texts", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), texts)], remainder="passthrough"
+    )
+    trees = HistGradientBoostingClassifier(
+        max_iter=config["rounds"], max_leaf_nodes=config["leaves"], learning_rate=0.1, random_state=config["seed"],
+        early_stopping=False,
+    )
+    x = source.features(learn)
+    return make_pipeline(encode, trees).fit(x, learn["label"]), x, learn, valid
+
+
+def measures(label, p):
+    from sklearn import metrics
+
+    return {
+        "log_loss": metrics.log_loss(label, p), "brier": metrics.brier_score_loss(label, p), "auc": metrics.roc_auc_score(label, p),
+    }
+
+
+def code_hash():
+    files = sorted(path for path in HERE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return hashlib.sha1(b"".join(str(f.relative_to(HERE)).encode() + f.read_bytes() for f in files)).hexdigest()
+
+
+def train(a):
+    config = read_config(a.config)
+    source = Source(a.usecase, a.data)
+    model, x, learn, valid = fitted(source, config)
+    import mlflow
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.models import infer_signature
+
+    held = source.features(valid)
+    p = model.predict_proba(held)[:, 1]
+    rate = np.full(len(valid), learn["label"].mean())
+    found = {f"valid.{k}": v for k, v in measures(valid["label"], p).items()}
+    found |= {f"baseline.{k}": v for k, v in measures(valid["label"], rate).items() if k != "auc"}
+    out = Path(a.out)
+    (out / "model.json").write_text(json.dumps({k: config[k] for k in ("seed", "train_start", "train_end")} | {"rows": len(learn)}))
+
+    class Late(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            import pandas
+
+            return pandas.DataFrame({"probability": self.model.predict_proba(model_input)[:, 1]})
+
+    late = Late()
+    late.model = model
+    about = {
+        "python_model": late, "signature": infer_signature(held, pd.DataFrame({"probability": p})),
+        "input_example": held.head(2), "pip_requirements": ["scikit-learn"],
+    }
+    mlflow.pyfunc.save_model(out / "model", **about)
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
+    run = client.create_run(experiment.experiment_id).info.run_id
+    try:
+        dataset = json.loads((Path(a.data) / "manifest.json").read_text())["dataset_hash"]
+        client.log_batch(
+            run,
+            [Metric(k, v, int(time.time() * 1000), 0) for k, v in found.items()],
+            [Param(k, str(v)) for k, v in config.items()],
+            [RunTag("mlekit.dataset_hash", dataset), RunTag("mlekit.code_hash", code_hash())],
+        )
+        shuffled = pd.DataFrame({"row_id": valid["flight_id"], "probability": p, "label": valid["label"] == 1}).sample(frac=1, random_state=1)
+        shuffled.to_parquet(out / "validation.parquet", index=False)
+        client.log_artifact(run, str(out / "validation.parquet"))
+        with mlflow.start_run(run_id=run):
+            mlflow.pyfunc.log_model(name="late flights", **about)
+        (out / "train.json").write_text(json.dumps({"run_id": run, "model_uri": f"runs:/{run}/late flights"}))
+    except BaseException:
+        client.set_terminated(run, "FAILED")
+        raise
+
+
+def predict(a):
+    import mlflow
+
+    rows = pd.read_parquet(a.rows)
+    model = mlflow.pyfunc.load_model(a.model if ":/" in a.model else f"{a.model}/model")
+    found = model.predict(Source(a.usecase, a.data).features(rows))
+    pd.DataFrame({"row_id": rows["row_id"], "probability": found["probability"].to_numpy()}).to_parquet(a.out, index=False)
+
+
+def staleness(a):
+    config = read_config(a.config)
+    source = Source(a.usecase, a.data)
+    flights = source.tables["flights"]
+    month = flights["sched_dep_local"].str[:7]
+    months = sorted(month.unique())
+    parts = {m: flights[(month == m) & flights["label"].notna()].reset_index(drop=True) for m in months}
+    tables = {m: source.features(part) for m, part in parts.items()}
+    points = []
+    for place, m in enumerate(months[:-1]):
+        end = str((pd.Period(m).end_time).date())
+        if end < config["train_end"]:
+            continue
+        model = fitted(source, {**config, "train_end": end})[0]
+        for age, later in enumerate(months[place + 1 :], 1):
+            p = model.predict_proba(tables[later])[:, 1]
+            points.append({"train_end": end, "scored_month": later, "age_months": age, "n": len(p), **measures(parts[later]["label"], p)})
+    pd.DataFrame(points[::-1]).to_parquet(a.out, index=False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=("train", "predict", "staleness"))
+    for option in ("usecase", "data", "config", "model", "rows", "out"):
+        parser.add_argument(f"--{option}")
+    arguments = parser.parse_args()
+    try:
+        globals()[arguments.command](arguments)
+    except Refused as problem:
+        Path(os.environ["MLEKIT_REFUSAL"]).write_text(json.dumps({"code": "refused", "message": str(problem), "key": problem.key}))
+        sys.exit(2)

@@ -1,0 +1,88 @@
+"""What the reference of stage 05 does with months that are missing, empty, doubled or to come."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from grader import home, world
+from grader.world import write_data
+
+
+@pytest.fixture(scope="module")
+def months(tmp_path_factory):
+    made = world.build(5)
+    folder = tmp_path_factory.mktemp("data")
+    write_data(made, folder, made.months[:4], 600)
+    return folder, made.months[:4]
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """The package of the reference solution, imported for one test."""
+    monkeypatch.syspath_prepend(str(home.reference_solution()))
+    before = set(sys.modules)
+    from flightdelay import config, data, definitions, learning, staleness, usecase
+
+    yield config, data, definitions, learning, staleness, usecase
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "flightdelay":
+            del sys.modules[name]
+
+
+def learned(package, folder: Path, first: str, last: date):
+    config, data, definitions, learning, _, usecase = package
+    settings = config.Config(7, date.fromisoformat(f"{first}-01"), last, trees=3)
+    case = usecase.read_usecase(home.datasets() / "usecase.toml")
+    spec = definitions.read_definitions(home.reference_solution() / "features.toml")
+    return learning.learn(case, data.DataFolder(folder), spec, settings)
+
+
+def end_of(month: str) -> date:
+    return (pd.Period(month).end_time).date()
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_month_of_the_window_that_is_not_there_is_done_without(package, months, tmp_path, how):
+    source, names = months
+    shutil.copytree(source, tmp_path / "data")
+    path = tmp_path / "data" / "flights" / f"{names[1]}.parquet"
+    empty = pd.read_parquet(path).head(0)
+    path.unlink()
+    if how == "empty":
+        empty.to_parquet(path, index=False)
+    whole = learned(package, source, names[0], end_of(names[2]))
+    part = learned(package, tmp_path / "data", names[0], end_of(names[2]))
+    assert 0 < len(part.learned) < len(whole.learned)
+
+
+def test_flights_that_came_twice_are_refused(package, months, tmp_path, capsys):
+    source, names = months
+    shutil.copytree(source, tmp_path / "data")
+    shutil.copy(source / "flights" / f"{names[0]}.parquet", tmp_path / "data" / "flights" / "again.parquet")
+    with pytest.raises(SystemExit) as ended:
+        learned(package, tmp_path / "data", names[0], end_of(names[1]))
+    assert ended.value.code == 2
+    assert "more than once" in capsys.readouterr().err
+
+
+def test_months_to_come_change_no_model(package, months, tmp_path):
+    source, names = months
+    shutil.copytree(source, tmp_path / "data")
+    (tmp_path / "data" / "flights" / f"{names[3]}.parquet").unlink()
+    with_it, without = (learned(package, folder, names[0], end_of(names[1])) for folder in (source, tmp_path / "data"))
+    assert (with_it.probability == without.probability).all()
+
+
+def test_ages_count_by_the_calendar(package):
+    staleness = package[4]
+    assert staleness.months_between(date(2013, 11, 30), "2014-02") == 3
+    settings = replace(package[0].Config(7, date(2013, 1, 1), date(2013, 2, 28)))
+    found = [(str(s.train_end), later) for s, later in staleness.histories(settings, ["2013-01", "2013-02", "2013-04"])]
+    assert found == [("2013-02-28", ["2013-04"])]
