@@ -293,8 +293,15 @@ def test_why_lays_down_rows_files_a_report_and_a_script_that_runs_again(mine):
     assert f"sh {script.relative_to(mine.folder)}" in result.stdout
     written = script.parent / "wrote" / "out" / "predictions.parquet"
     written.unlink()
-    assert subprocess.run(["sh", script], capture_output=True, check=False, cwd=mine.folder.parent).returncode == 0
-    assert written.is_file()
+    left = written.with_name("of-the-last-run")
+    for _ in range(2):
+        left.write_text("a program may rely on an empty folder")
+        assert subprocess.run(["sh", script], capture_output=True, check=False, cwd=mine.folder.parent).returncode == 0
+        assert written.is_file()
+        assert not left.exists()
+    report = (case / "report.html").read_text()
+    assert "mlekit</span> <span>why</span>" in report
+    assert "mlekit</span> <span>grade" not in report
     assert not [p for p in case.rglob("*") if "hidden" in p.name]
 
 

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -305,8 +306,9 @@ def _table(chart: Chart) -> tuple[tuple[str, ...], ...]:
     if chart.kind is not ChartKind.TABLE or not chart.series or not chart.series[0].x:
         return ()
     columns = (chart.series[0].x, *(one.y for one in chart.series[:MAX_COLUMNS]))
-    rows = [tuple(brief(str(cell)) for cell in row) for row in zip(*columns, strict=False)]
-    return ((brief(chart.x), *(brief(one.name) for one in chart.series[:MAX_COLUMNS])), *rows[:MAX_TABLE])
+    told = [row for row in zip(*columns, strict=False) if all(isinstance(cell, str) or isfinite(cell) for cell in row)]
+    rows = [tuple(brief(str(cell)) for cell in row) for row in told]
+    return () if not rows else ((brief(chart.x), *(brief(one.name) for one in chart.series[:MAX_COLUMNS])), *rows[:MAX_TABLE])
 
 
 def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure, ...]) -> Card:
