@@ -291,6 +291,7 @@ def _all_feeds(grading: Grading) -> pd.DataFrame:
         except Fault:
             status, found = "nothing that can be read", ""
         records.append((f"feeds/{name}", feed.says, expected, status, findings, found))
+    records.sort(key=lambda record: record[2::2] == record[3::2])  # what differs first
     columns = ["feed", "what", "expected_status", "got_status", "expected_findings", "got_findings"]
     return pd.DataFrame(records, columns=columns)
 
@@ -470,9 +471,7 @@ def lets_nothing_wrong_in(grading: Grading) -> Finding:
     return passed("nothing that breaks a rule was accepted", value, "all feeds", chart)
 
 
-def _chart(
-    title: str, verdicts: list[Judged], expected: list[str], got: list[str], wrong: list[Judged]
-) -> Chart:
+def _chart(title: str, verdicts: list[Judged], expected: list[str], got: list[str], wrong: list[Judged]) -> Chart:
     """What was expected of some feeds and what came, those first that are wrong."""
     rows = sorted(zip(verdicts, expected, got, strict=True), key=lambda row: row[0] not in wrong)
     lines = [(v.feed.says, "no" if v in wrong else "yes", e, g) for v, e, g in rows]
@@ -652,7 +651,8 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
             )  # fmt: skip
     return passed(
         "columns with personal data are named and left out",
-        f"{len(verdicts)} feeds; {len(secrets)} texts searched for, none found", "none"
+        f"{len(verdicts)} feeds; {len(secrets)} texts searched for, none found",
+        "none",
     )
 
 
@@ -681,6 +681,7 @@ def judges_each_feed_alone(grading: Grading) -> Finding:
             count += 1
             if verdict.judgement != first[name].judgement:
                 return failed(
-                    f"a feed, {verdict.feed.says} ({first[name].place}, {verdict.place}), was judged otherwise {how}", _said(verdict), f"as before, {_said(first[name])}"
+                    f"a feed, {verdict.feed.says} ({first[name].place}, {verdict.place}), was judged otherwise {how}",
+                    _said(verdict), f"as before, {_said(first[name])}",
                 )  # fmt: skip
     return passed("feeds get the same judgement alone and in other company", f"{count} feeds judged again", "the same")

@@ -308,7 +308,11 @@ def _table(chart: Chart) -> tuple[tuple[str, ...], ...]:
     columns = (chart.series[0].x, *(one.y for one in chart.series[:MAX_COLUMNS]))
     told = [row for row in zip(*columns, strict=False) if all(isinstance(cell, str) or isfinite(cell) for cell in row)]
     rows = [tuple(brief(str(cell)) for cell in row) for row in told]
-    return () if not rows else ((brief(chart.x), *(brief(one.name) for one in chart.series[:MAX_COLUMNS])), *rows[:MAX_TABLE])
+    return (
+        ()
+        if not rows
+        else ((brief(chart.x), *(brief(one.name) for one in chart.series[:MAX_COLUMNS])), *rows[:MAX_TABLE])
+    )
 
 
 def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure, ...]) -> Card:
