@@ -15,7 +15,8 @@ import pytest
 import yaml
 from clikit import MLEKIT, imported, mlekit, refused, stored_check
 
-from grader import hints, home, laying, progress, stages, workspace
+from grader import fast, hints, home, laying, progress, stages, workspace
+from grader.overlays import checkpoint
 from grader.verdict import Outcome
 from grader.world.verify import verify_folder
 
@@ -276,6 +277,15 @@ def test_hints_fit_the_page(mine):
         for check in stage.checks:
             for line in mlekit("hint", check.id, cwd=mine.folder).stdout.splitlines():
                 assert len(line) <= 80 or line.startswith("    "), line
+
+
+def test_at_the_end_stages_that_goto_skipped_are_told_apart_from_those_that_are_open(tmp_path, capsys):
+    checkpoint("03", tmp_path / "w", starter=True)
+    assert fast._at_the_end(workspace.Workspace(tmp_path / "w"), stages.all_stages()[-1]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not checked or not complete: 03-data-contract" in said
+    assert "Skipped with goto, so the kit's work stands there: 01-baseline, 02-package." in said
+    assert "Next: mlekit check 03" in said
 
 
 # why
