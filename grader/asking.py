@@ -58,6 +58,8 @@ def _report(result: Grade, folder: Path) -> None:
     from grader import cli
     from grader.report.html import html
 
+    checks = tuple(replace(check, reproduce=f"mlekit why {check.id}") for check in result.checks)
+    result = replace(result, checks=checks)
     (folder / "report.html").write_text(html(result, cli.names(), one_check=True), encoding="utf-8")
 
 

@@ -178,10 +178,22 @@ def _at_the_end(mine: workspace.Workspace, stage: stages.Stage) -> int:
     open_ = [one for one in stages.all_stages() if not ((stored := mine.load(one)) and stored.complete)]
     if not open_:
         return all_complete()
-    names = ", ".join(one.folder.name for one in open_)
-    show(f"{stage.folder.name} is complete, and the last stage that is there. Not checked or not complete: {names}.")
-    show(f"Next: mlekit check {open_[0].id}")
+    from grader.overlays import provided_stages  # late: it reads every file of the stages
+
+    provided = provided_stages(mine.folder)
+    skipped = [one for one in open_ if one.id in provided]
+    yours = [one for one in open_ if one not in skipped]
+    show(f"{stage.folder.name} is complete, and the last stage that is there.")
+    if yours:
+        show(f"Not checked or not complete: {_folders(yours)}.")
+    if skipped:
+        show(f"Skipped with goto, so the kit's work stands there: {_folders(skipped)}.")
+    show(f"Next: mlekit check {yours[0].id}" if yours else f"To do one yourself: mlekit goto {skipped[0].id}")
     return 0
+
+
+def _folders(some: list[stages.Stage]) -> str:
+    return ", ".join(one.folder.name for one in some)
 
 
 def first_to_mend(grade: Grade) -> CheckResult | None:

@@ -65,6 +65,7 @@ class ChartKind(StrEnum):
     POINTS = "points"  # joined by a thin line
     BARS = "bars"
     SPANS = "spans"  # one row a series, from each x to its y
+    TABLE = "table"  # one row for each x, one column a series, in words
 
 
 @dataclass(frozen=True)

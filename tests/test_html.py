@@ -234,6 +234,19 @@ def test_a_chart_with_nothing_to_draw_is_told_only(kind, series):
     assert said == "a title what it shows"
 
 
+def test_a_table_is_written_in_words_and_not_drawn():
+    chart = Chart(
+        ChartKind.TABLE, "Feeds", "feed", "", (Series("expected", ("a strike", HOSTILE), ("accepted", "refused")),
+        Series("got", ("a strike", HOSTILE), ("refused", "refused"))), "1 of 2",
+    )  # fmt: skip
+    assert plots.drawings([chart]) == [""]
+    page = html(graded(check("baseline.runs", charts=(chart,))), NAMES)
+    assert '<tr><th scope="row">a strike</th><td>accepted</td><td>refused</td></tr>' in page
+    assert '<th scope="col">expected</th>' in page
+    assert "<script>alert" not in page
+    assert Page(page).said("figcaption") == "Feeds 1 of 2"
+
+
 def test_a_long_series_is_thinned_out_and_names_are_cut():
     numbers = tuple(float(n) for n in range(100_000))
     (drawn,) = plots.drawings(

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from clikit import MLEKIT, imported, mlekit, refused, stored_check
 
-from grader import hints, home, laying, progress, stages, workspace
+from grader import fast, hints, home, laying, progress, stages, workspace
+from grader.overlays import checkpoint
 from grader.verdict import Outcome
 from grader.world.verify import verify_folder
 
@@ -278,6 +279,15 @@ def test_hints_fit_the_page(mine):
                 assert len(line) <= 80 or line.startswith("    "), line
 
 
+def test_at_the_end_stages_that_goto_skipped_are_told_apart_from_those_that_are_open(tmp_path, capsys):
+    checkpoint("03", tmp_path / "w", starter=True)
+    assert fast._at_the_end(workspace.Workspace(tmp_path / "w"), stages.all_stages()[-1]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not checked or not complete: 03-data-contract" in said
+    assert "Skipped with goto, so the kit's work stands there: 01-baseline, 02-package." in said
+    assert "Next: mlekit check 03" in said
+
+
 # why
 
 
@@ -293,8 +303,15 @@ def test_why_lays_down_rows_files_a_report_and_a_script_that_runs_again(mine):
     assert f"sh {script.relative_to(mine.folder)}" in result.stdout
     written = script.parent / "wrote" / "out" / "predictions.parquet"
     written.unlink()
-    assert subprocess.run(["sh", script], capture_output=True, check=False, cwd=mine.folder.parent).returncode == 0
-    assert written.is_file()
+    left = written.with_name("of-the-last-run")
+    for _ in range(2):
+        left.write_text("a program may rely on an empty folder")
+        assert subprocess.run(["sh", script], capture_output=True, check=False, cwd=mine.folder.parent).returncode == 0
+        assert written.is_file()
+        assert not left.exists()
+    report = (case / "report.html").read_text()
+    assert "mlekit</span> <span>why</span>" in report
+    assert "mlekit</span> <span>grade" not in report
     assert not [p for p in case.rglob("*") if "hidden" in p.name]
 
 

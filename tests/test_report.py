@@ -141,6 +141,15 @@ def test_the_terminal_report_says_outcomes_in_words_with_value_bar_and_reason():
     assert "\x1b" not in text
 
 
+def test_blocked_checks_that_wait_for_the_same_are_told_once():
+    first, *more = (check(f"package.{n}", Outcome.BLOCKED, "02", reason="see package.trains") for n in "abcd")
+    other = check("package.e", Outcome.BLOCKED, "02", reason="something else")
+    text = grade_report(graded(first, *more, other), NAMES, Style(80))
+    assert text.count("see package.trains") == 1
+    assert "3 more wait for the same" in text
+    assert "something else" in text
+
+
 def test_the_terminal_report_begins_with_the_headline_rows_and_ends_with_the_result():
     text = grade_report(EXAMPLE, NAMES, Style(120))
     lines = text.splitlines()

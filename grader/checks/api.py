@@ -34,7 +34,7 @@ class CaseRows:
     name: str
     table: pd.DataFrame
 
-    MOST: ClassVar[int] = 50
+    MOST: ClassVar[int] = 50  # of rows at fault; a table that lists what was given may be longer
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from grader.checks import statistics
@@ -59,12 +59,11 @@ def calendar(title: str, spans: Mapping[str, tuple[str, str]]) -> Chart:
     return Chart(ChartKind.SPANS, title, "", "", series, says)
 
 
-def handled(title: str, what: str, cases: Mapping[str, bool]) -> Chart:
-    """One bar a case: 1 where it was handled, 0 where not."""
-    names, values = tuple(cases), tuple(float(ok) for ok in cases.values())
-    missed = [name for name, ok in cases.items() if not ok]
-    says = f"{len(names) - len(missed)} of {len(names)} {what}" + (f"; not: {', '.join(missed)}" if missed else "")
-    return Chart(ChartKind.BARS, title, "", what, (Series(what, names, values),), says)
+def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], says: str) -> Chart:
+    """Words in rows and columns; the first column names the rows."""
+    names = tuple(row[0] for row in rows)
+    series = tuple(Series(head, names, tuple(row[n] for row in rows)) for n, head in enumerate(headings) if n)
+    return Chart(ChartKind.TABLE, title, headings[0], "", series, says)
 
 
 def pairs(title: str, numbers: Mapping[str, tuple[float, float]]) -> Chart:

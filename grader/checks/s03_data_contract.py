@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader import home, stages
-from grader.checks import charts, statistics
-from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
+from grader import stages
+from grader.checks import charts
+from grader.checks.api import CaseRows, Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.contract.outputs import FeedReport, OutputProblem, parse_output
 from grader.contract.rules import BY_NAME
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Read, Table, Unreadable
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
+from grader.verdict import Chart, Outcome
 from grader.world import feeds, write_data
 from grader.world.delivery import Feed
 from grader.world.feed_kinds import PERSONAL, SPOILED, UNUSUAL
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FLIGHTS_OF_HISTORY = 3_000  # a month
-BY_STATISTICS = ("other_unit", "many_nulls")  # feeds whose judgement could lean on their company
-IN_OTHER_COMPANY = ("strike", "other_order", "negative_distance", "last_months_file", "personal_column")
+BY_STATISTICS = "kilometres"  # a feed whose judgement could lean on its company
+IN_OTHER_COMPANY = ("strike", "other_order", "too_small", "last_months_flights", "personal_column")
 BARS = stages.find("03").bars
 
 Broken = tuple[str, str | None, str]  # table, column, rule
@@ -48,14 +50,21 @@ class Given:
 class Judged:
     """What `validate` wrote about one feed, read back.
 
-    `accepted` holds its tables by table name, `quarantined` the rows of each table with what each breaks.
+    `place` is where the feed lies in what `mlekit why` lays down. `accepted` holds its tables by table name, `quarantined` the
+    rows of each table with what each breaks.
     """
 
     name: str
+    place: str
     feed: Feed
     report: FeedReport
     accepted: dict[str, list[Table]]
     quarantined: dict[str, dict[int, set[tuple[str | None, str]]]] = field(default_factory=dict)
+
+    @property
+    def says(self) -> str:
+        """What the feed is, and where it lies."""
+        return _says(self.feed, self.place)
 
     @property
     def rows_accepted(self) -> int:
@@ -86,6 +95,10 @@ class Judged:
         return sum(_let_in(self.feed, table, self.accepted.get(table, [])) for table in self.feed.tables)
 
 
+def _says(feed: Feed, place: str) -> str:
+    return f"{feed.says} ({place})"
+
+
 def _named(rule: str, column: str | None) -> str | None:
     """The column of a finding, where the rule is about one."""
     return column if BY_NAME[rule].names_column else None  # type: ignore[index]
@@ -114,7 +127,7 @@ def given(grading: Grading) -> Given:
     case = feeds.make_feeds(world, history)
     for name, feed in case.feeds.items():
         feed.write(folder / name)
-    (settings / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
+    (settings / "usecase.toml").write_text(case.usecase, encoding="utf-8")
     return Given(case, history, folder, settings)
 
 
@@ -162,18 +175,19 @@ def again(grading: Grading, label: str, names: list[str]) -> dict[str, Judged]:
     """Judge some of the feeds again under other names; by their old names. Raises Fault."""
     given_ = grading.get(given)
     case, old = feeds.renamed(given_.case, names, grading.world().seed or 0, label)
-    folder = grading.folder(f"feeds-{label}")
+    place = f"feeds-{label}"
+    folder = grading.folder(place)
     for name, feed in case.feeds.items():
         feed.write(folder / name)
     grading.after(company)
     ran = validate(grading, f"validate-{label}", folder)
-    return {old[name]: verdict for name, verdict in judged(grading, ran, case).items()}
+    return {old[name]: verdict for name, verdict in judged(grading, ran, case, place).items()}
 
 
 @work
 def alone(grading: Grading) -> dict[str, Judged]:
     """A feed whose judgement could lean on the others, without the others."""
-    return again(grading, "alone", [grading.get(given).case.of_kind(*BY_STATISTICS)])
+    return again(grading, "alone", [grading.get(given).case.of_kind(BY_STATISTICS)])
 
 
 @work
@@ -183,7 +197,7 @@ def other_company(grading: Grading) -> dict[str, Judged]:
     return again(grading, "other-company", [case.of_kind(kind) for kind in IN_OTHER_COMPANY])
 
 
-def judged(grading: Grading, ran: Ran, case: feeds.Case) -> dict[str, Judged]:
+def judged(grading: Grading, ran: Ran, case: feeds.Case, place: str = "feeds") -> dict[str, Judged]:
     """Read what a run wrote about each feed. Raises Owed where there is no such program, Fault with what is wrong."""
     if ran.absent:
         raise Owed(f"there is no validate command yet; {ran.sentence()}")
@@ -193,7 +207,7 @@ def judged(grading: Grading, ran: Ran, case: feeds.Case) -> dict[str, Judged]:
         files = grading.reader.folder(ran.out)
     except Unreadable as problem:
         raise Fault(f"the folder of --out {problem}") from None
-    return {name: _judged(name, feed, _below(files, name)) for name, feed in case.feeds.items()}
+    return {name: _judged(name, f"{place}/{name}", feed, _below(files, name)) for name, feed in case.feeds.items()}
 
 
 def _below(files: dict[str, Read], folder: str) -> dict[str, Read]:
@@ -201,9 +215,9 @@ def _below(files: dict[str, Read], folder: str) -> dict[str, Read]:
     return {name.removeprefix(start): read for name, read in files.items() if name.startswith(start)}
 
 
-def _judged(folder: str, feed: Feed, files: dict[str, Read]) -> Judged:
+def _judged(folder: str, place: str, feed: Feed, files: dict[str, Read]) -> Judged:
     """What was written about one feed. Raises Fault."""
-    said = f"for a feed ({feed.says})"
+    said = f"for a feed, {_says(feed, place)},"
     for name, read in files.items():
         if read.problem and name.startswith(("report.json", "quarantine.parquet", "accepted/")):
             raise Fault(f"{said} {name} {read.problem}")
@@ -218,7 +232,7 @@ def _judged(folder: str, feed: Feed, files: dict[str, Read]) -> Judged:
         if name.startswith("accepted/") and read.table is not None:
             accepted.setdefault(name.split("/")[1].removesuffix(".parquet"), []).append(read.table)
     quarantine = files.get("quarantine.parquet", Read()).table
-    return Judged(folder, feed, report, accepted, _quarantined(quarantine, said) if quarantine else {})
+    return Judged(folder, place, feed, report, accepted, _quarantined(quarantine, said) if quarantine else {})
 
 
 def _quarantined(table: Table, said: str) -> dict[str, dict[int, set[tuple[str | None, str]]]]:
@@ -241,7 +255,49 @@ def _column(table: Table, name: str, said: str) -> list[Any]:
     return column.values or [None] * table.rows
 
 
+def with_all_feeds(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
+    """Let a check lay all feeds beside its verdict as feeds.csv, whatever the verdict, when a learner asks why."""
+
+    @wraps(function)
+    def shown(grading: Grading) -> Finding:
+        if not grading.own:
+            return function(grading)
+        try:
+            finding = function(grading)
+        except Fault as fault:
+            finding = Finding(Outcome.FAIL, str(fault))
+        except Owed as owed:
+            grading.rows.append(CaseRows("feeds", _all_feeds(grading)))
+            raise owed
+        return replace(finding, rows=(CaseRows("feeds", _all_feeds(grading)), *finding.rows))
+
+    return shown
+
+
+def _all_feeds(grading: Grading) -> pd.DataFrame:
+    """One row a feed: where it lies, what it is, what should have been said of it and what was."""
+    import pandas as pd
+
+    case = grading.get(given).case
+    try:
+        files = grading.reader.folder(grading.get(company).out)
+    except (Unreadable, Owed):
+        files = {}
+    records = []
+    for name, feed in case.feeds.items():
+        expected, _, findings = _expected_findings(feed).partition(": ")
+        try:
+            status, _, found = _said(_judged(name, f"feeds/{name}", feed, _below(files, name))).partition(": ")
+        except Fault:
+            status, found = "nothing that can be read", ""
+        records.append((f"feeds/{name}", feed.says, expected, status, findings, found))
+    records.sort(key=lambda record: record[2::2] == record[3::2])  # what differs first
+    columns = ["feed", "what", "expected_status", "got_status", "expected_findings", "got_findings"]
+    return pd.DataFrame(records, columns=columns)
+
+
 @check("data_contract.adds_up", uses=[given, company, nothing])
+@with_all_feeds
 def adds_up(grading: Grading) -> Finding:
     """Each feed gets a report whose numbers are those of the rows that came, were accepted and were quarantined.
 
@@ -253,7 +309,7 @@ def adds_up(grading: Grading) -> Finding:
     for verdict in verdicts.values():
         if problem := _sums(verdict):
             sentence, value, bar = problem
-            return failed(f"for a feed ({verdict.feed.says}) {sentence}", value, bar)
+            return failed(f"for a feed, {verdict.says}, {sentence}", value, bar)
     ran = grading.get(nothing)
     if not (ran.ok or (ran.finished.ended == "exited" and ran.finished.code == CONTRACT_EXIT_REFUSED)):
         raise Fault(f"we ran validate on an empty folder of feeds; {ran.sentence()}")
@@ -298,6 +354,7 @@ def _sums(verdict: Judged) -> tuple[str, str, str] | None:
 
 
 @check("data_contract.changes_nothing", uses=[given, company, found])
+@with_all_feeds
 def changes_nothing(grading: Grading) -> Finding:
     """The accepted tables hold the rows that are not quarantined, each value as it came.
 
@@ -317,13 +374,13 @@ def changes_nothing(grading: Grading) -> Finding:
                 got = _content(verdict.accepted.get(name, []), list(expected.columns))
             except KeyError as missing:
                 return failed(
-                    f"for a feed ({verdict.feed.says}) the accepted {name} have no column {missing.args[0]}", "missing", "as it came"
+                    f"for a feed, {verdict.says}, the accepted {name} have no column {missing.args[0]}", "missing", "as it came"
                 )  # fmt: skip
             wanted = Counter(expected.itertuples(index=False, name=None))
             strange, lost = got - wanted, wanted - got
             if strange or lost:
                 return failed(
-                    f"for a feed ({verdict.feed.says}) the accepted {name} are not the rows that came without those it quarantined",
+                    f"for a feed, {verdict.says}, the accepted {name} are not the rows that came without those it quarantined",
                     f"{strange.total():,} rows that did not come so, {lost.total():,} rows missing", "0 and 0",
                 ).showing("not_as_it_came", _frame(strange, expected)).showing("missing", _frame(lost, expected))  # fmt: skip
             rows += len(expected)
@@ -391,27 +448,35 @@ def _of_kinds(grading: Grading, *kinds: Iterable[str]) -> list[Judged]:
 
 
 @check("data_contract.lets_nothing_wrong_in", uses=[given, company, found])
+@with_all_feeds
 def lets_nothing_wrong_in(grading: Grading) -> Finding:
     """Of spoiled feeds nothing is accepted that breaks a rule.
 
     Catches: no look at the history, so that kilometres pass; only the first file read; a duplicate kept; accepting everything;
     refusing everything. Accepts: refusing a feed as a whole where its rows could have been quarantined.
     """
-    spoiled = _of_kinds(grading, SPOILED, PERSONAL)
-    wrong = [verdict for verdict in spoiled if verdict.feed.status != "accepted"]
+    wrong = _of_kinds(grading, SPOILED)
     missed = [verdict for verdict in wrong if verdict.let_in()]
-    handled = {v.feed.says: v not in missed for v in wrong}
-    chart = charts.handled("Spoiled feeds", "nothing wrong let in", handled)
+    expected = [f"{v.feed.status}, {_to_stop(v.feed):,} rows not let in" for v in wrong]
+    got = [f"{v.report.status}, {v.let_in():,} of them let in" for v in wrong]
+    chart = _chart("Spoiled feeds", wrong, expected, got, missed)
     if shut := _shut(grading):
         return failed(f"{SHUT} spoiled ones were not accepted", *shut, chart)
     stopped, rows = len(wrong) - len(missed), sum(min(v.let_in(), _to_stop(v.feed)) for v in missed)
-    low, _ = statistics.binomial_interval(stopped, len(wrong))
-    value = f"{stopped} of {len(wrong)} feeds (95 %: at least {low:.0%}), {rows:,} wrong rows let in"
+    value = f"{stopped} of {len(wrong)} feeds, {rows:,} wrong rows let in"
     if missed:
         return failed(
-            f"rows were accepted that break a rule: {'; '.join(v.feed.says for v in missed)}", value, "all feeds", chart
+            f"rows were accepted that break a rule: {'; '.join(v.says for v in missed)}", value, "all feeds", chart
         ).showing("let_in", _case_of(missed))
     return passed("nothing that breaks a rule was accepted", value, "all feeds", chart)
+
+
+def _chart(title: str, verdicts: list[Judged], expected: list[str], got: list[str], wrong: list[Judged]) -> Chart:
+    """What was expected of some feeds and what came, those first that are wrong."""
+    rows = sorted(zip(verdicts, expected, got, strict=True), key=lambda row: row[0] not in wrong)
+    lines = [(v.feed.says, "no" if v in wrong else "yes", e, g) for v, e, g in rows]
+    says = f"{len(verdicts) - len(wrong)} of {len(verdicts)} as expected"
+    return charts.table(title, ("feed", "as expected", "expected", "got"), lines, says)
 
 
 def _to_stop(feed: Feed) -> int:
@@ -425,7 +490,7 @@ def _case_of(missed: list[Judged]) -> pd.DataFrame:
 
     records = [
         {
-            "feed": v.name,
+            "feed": v.place,
             "what": v.feed.says,
             "table": fault.table,
             "column": fault.column,
@@ -442,6 +507,7 @@ def _case_of(missed: list[Judged]) -> pd.DataFrame:
 
 
 @check("data_contract.lets_the_unusual_in", uses=[given, company, found])
+@with_all_feeds
 def lets_the_unusual_in(grading: Grading) -> Finding:
     """Feeds that are only unusual are accepted whole, without a finding.
 
@@ -457,40 +523,47 @@ def lets_the_unusual_in(grading: Grading) -> Finding:
         )  # fmt: skip
     clean = _of_kinds(grading, UNUSUAL)
     alarmed = [v for v in clean if v.report.status != "accepted" or v.rows_accepted != v.feed.rows or v.report.findings]
-    chart = charts.handled("Unusual feeds", "accepted", {v.feed.says: v not in alarmed for v in clean})
+    chart = _chart("Unusual feeds", clean, ["accepted: no finding"] * len(clean), [_said(v) for v in clean], alarmed)
     value = f"{len(clean) - len(alarmed)} of {len(clean)} feeds accepted"
     if alarmed:
-        said = "; ".join(f"{v.feed.says} ({_said(v)})" for v in alarmed)
+        said = "; ".join(f"{v.says}, {_said(v)}" for v in alarmed)
         return failed(f"feeds that break no rule were not accepted as they are: {said}", value, "all", chart)
     return passed("feeds that are unusual but right are accepted", value, "all", chart)
 
 
+def _expected_findings(feed: Feed) -> str:
+    """What a right report says, in a few words."""
+    return f"{feed.status}: {_spelled({(f.table, f.column, f.rule) for f in feed.faults}) or 'no finding'}"
+
+
 def _said(verdict: Judged) -> str:
     """What a report said, in a few words."""
-    broken = ", ".join(
-        f"{rule} in {table}{f'.{column}' if column else ''}" for table, column, rule in sorted(verdict.broken, key=str)
-    )
-    return f"{verdict.report.status}: {broken or 'no finding'}"
+    return f"{verdict.report.status}: {_spelled(verdict.broken) or 'no finding'}"
 
 
 @check("data_contract.names_what_is_wrong", uses=[given, company, found])
+@with_all_feeds
 def names_what_is_wrong(grading: Grading) -> Finding:
     """A stopped feed has the right status, and table, column, rule and rows of what is wrong are named, and nothing else.
 
     Catches: one rule for everything; a renamed column called missing; right rows quarantined with the wrong ones; a whole feed
     refused for a few rows. Accepts: more findings about the same column of a refused feed.
     """
-    spoiled = _of_kinds(grading, SPOILED)
+    spoiled = _of_kinds(grading, SPOILED, PERSONAL)
     stopped = [v for v in spoiled if not v.let_in()]
     if len(stopped) < BARS["stopped"] * len(spoiled):
         raise Owed("most spoiled feeds have to be stopped first: see data_contract.lets_nothing_wrong_in")
-    wrong = {v.feed.says: problem for v in stopped if (problem := _misnamed(v))}
-    chart = charts.handled(
-        "Spoiled feeds that were stopped", "rightly named", {v.feed.says: v.feed.says not in wrong for v in stopped}
+    wrong = {v.name: problem for v in stopped if (problem := _misnamed(v))}
+    chart = _chart(
+        "What was said of feeds that let nothing wrong in",
+        stopped,
+        [_expected_findings(v.feed) for v in stopped],
+        [wrong.get(v.name, _said(v)) for v in stopped],
+        [v for v in stopped if v.name in wrong],
     )
-    value = f"{len(stopped) - len(wrong)} of {len(stopped)} stopped feeds"
+    value = f"{len(stopped) - len(wrong)} of {len(stopped)} feeds that let nothing wrong in"
     if wrong:
-        said = "; ".join(f"{says}: {problem}" for says, problem in wrong.items())
+        said = "; ".join(f"{v.says}: {wrong[v.name]}" for v in stopped if v.name in wrong)
         return failed(f"what is wrong with a feed is not what was said: {said}", value, "all", chart)
     return passed("what was stopped is rightly named, to the row", value, "all", chart)
 
@@ -500,10 +573,11 @@ def _misnamed(verdict: Judged) -> str | None:
     feed, report = verdict.feed, verdict.report
     if report.status != feed.status:
         return f"expected {feed.status}, got {report.status}"
-    expected: set[Broken] = {(fault.table, fault.column, fault.rule) for fault in feed.faults}
-    if missing := expected - verdict.broken:
-        return f"no finding {_spelled(missing)}; got {_spelled(verdict.broken) or 'none'}"
-    more = verdict.broken - expected
+    expected: set[Broken] = {(f.table, f.column, f.rule) for f in feed.faults if f.rule != "personal_data"}
+    got = {found for found in verdict.broken if found[2] != "personal_data" or not feed.secrets}
+    if missing := expected - got:
+        return f"no finding {_spelled(missing)}; got {_spelled(got) or 'none'}"
+    more = got - expected
     if feed.status == "refused":
         places = {(table, column) for table, column, _ in expected}
         more = {(t, c, r) for t, c, r in more if (t, c) not in places and (t, None) not in places}
@@ -536,13 +610,14 @@ def _misplaced(verdict: Judged) -> str | None:
 
 
 @check("data_contract.keeps_personal_data_out", uses=[given, company, found])
+@with_all_feeds
 def keeps_personal_data_out(grading: Grading) -> Finding:
-    """Columns of mail addresses and telephone numbers are named, and nothing of them is written or printed.
+    """Columns of mail addresses, telephone and card numbers are named, and nothing of them is written or printed.
 
     Catches: passing on whatever columns come; examples of bad values in a report or a log; a look at the first rows only; a
     feed refused although the rest of it is right. Accepts: any handling of columns that hold no personal data.
     """
-    verdicts = _of_kinds(grading, PERSONAL)
+    verdicts = [v for v in _of_kinds(grading, SPOILED, PERSONAL) if v.feed.secrets]
     secrets = [secret for verdict in verdicts for secret in verdict.feed.secrets]
     ran = grading.get(company)
     try:
@@ -565,17 +640,19 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
         }
         if not wanted <= verdict.broken:
             return failed(
-                f"a feed brought {verdict.feed.says}, and no finding personal_data names the column",
+                f"a feed brought {verdict.says}, and no finding personal_data names the column",
                 _said(verdict),
                 "named",
             )
         if verdict.report.status == "refused":
             return failed(
-                f"a feed that brought {verdict.feed.says} is refused; the column is to be left out, the rows are right",
+                f"a feed that brought {verdict.says} is refused; the column is to be left out, the rows are right",
                 "refused", verdict.feed.status,
             )  # fmt: skip
     return passed(
-        "columns with personal data are named and left out", f"{len(secrets)} texts searched for, none found", "none"
+        "columns with personal data are named and left out",
+        f"{len(verdicts)} feeds; {len(secrets)} texts searched for, none found",
+        "none",
     )
 
 
@@ -585,6 +662,7 @@ def _forms(secrets: Iterable[str]) -> list[str]:
 
 
 @check("data_contract.judges_each_feed_alone", uses=[given, company, found, alone, other_company])
+@with_all_feeds
 def judges_each_feed_alone(grading: Grading) -> Finding:
     """A feed gets the same judgement without the others, and under another name.
 
@@ -603,6 +681,7 @@ def judges_each_feed_alone(grading: Grading) -> Finding:
             count += 1
             if verdict.judgement != first[name].judgement:
                 return failed(
-                    f"a feed ({verdict.feed.says}) was judged otherwise {how}", _said(verdict), f"as before, {_said(first[name])}"
+                    f"a feed, {verdict.feed.says} ({first[name].place}, {verdict.place}), was judged otherwise {how}",
+                    _said(verdict), f"as before, {_said(first[name])}",
                 )  # fmt: skip
     return passed("feeds get the same judgement alone and in other company", f"{count} feeds judged again", "the same")

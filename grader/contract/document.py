@@ -268,7 +268,8 @@ One row for each row to score, in their order. More columns are ignored.
 
 ### The use case
 
-From stage 02 on, commands are told what they work on by a file. This is the one of the flights:
+From stage 02 on, commands are told what they work on by a file. This is the one of the flights; what `validate` is given differs
+from it in [some numbers](#the-rules):
 
 ```toml
 {usecase}
@@ -317,13 +318,17 @@ def _third_stage() -> str:
 ### A feed
 
 A feed is what an airport's data source delivers for one month: a folder like a data folder, with `manifest.json`,
-`flights/YYYY-MM.parquet` and `weather/YYYY-MM.parquet`, and none of the small tables; those are the history's. Nothing in the name
-of its folder matters. A column that the history does not have is no fault.
+`flights/YYYY-MM.parquet` and `weather/YYYY-MM.parquet`, and none of the small tables; those are the history's. A table may come in
+several files, `flights/YYYY-MM-1.parquet` and so on, whose rows are one table. The manifest says which files belong to the feed; what
+else lies in the folder does not, and is no fault. Nothing in the name of its folder matters. A column that the history does not have
+is no fault.
 
 ### The rules
 
-What is allowed stands in the use case, so another use case brings its own: `[feeds]`, and for each table `values`, `steady` and
-`filled`. The columns and their kinds are those of the history.
+What is allowed stands in the file of `--usecase`: `[feeds]`, and for each table `values`, `steady` and `filled`. The columns and
+their kinds are those of the history. **Each grading hands over a use case of its own**, with the tables, columns and rules of
+[the one above](#the-use-case) and other numbers, patterns and names of outcomes in `[feeds]` and `values`. So read that file, and
+carry no copy of it.
 
 {broken}
 

@@ -27,7 +27,7 @@ RULES = (
     Rule(
         "truncated", "feed",
         "a table of `[feeds] tables` has no file in `manifest.json`, or a file that is listed there is not there, is no Parquet, "
-        "holds no rows, or holds another number of rows than `rows` says",
+        "holds no rows, or holds another number of rows than `rows` says. Without a `manifest.json` that holds for every table",
         names_column=False,
     ),
     Rule("encoding", "feed", "a text column holds bytes that are not UTF-8"),
@@ -42,8 +42,9 @@ RULES = (
     ),
     Rule(
         "wrong_type", "feed",
-        "a column is of another kind than in the history. Kinds are text, whole number, number, instant and truth value; how "
-        "wide a number is, how fine an instant, and whether a text is stored in a dictionary, is no fault",
+        "a column is of another kind than in the history. Kinds are text, whole number, number, instant (with a zone) and truth value; "
+        "how wide a number is, how fine an instant, and whether a text is stored in a dictionary, is no fault. Each other type of Arrow "
+        "is a kind of its own: an instant without a zone, a decimal, a date, plain bytes, and the type of a column without any value",
     ),
     Rule(
         "stale", "feed",
@@ -68,8 +69,8 @@ RULES = (
     Rule("unknown_reference", "row", "a value is no key of the history's table that `in` names"),
     Rule(
         "duplicate_key", "row",
-        "the row's `key` stands in the feed's table more than once. All of these rows are quarantined: which one is right "
-        "nobody can say, and the first one is another one when the rows come in another order",
+        "the row's `key` stands in the feed's table more than once, where a null is equal to a null. All of these rows are "
+        "quarantined: which one is right nobody can say, and the first one is another one when the rows come in another order",
         names_column=False,
     ),
     Rule(

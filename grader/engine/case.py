@@ -13,7 +13,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,10 +88,19 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
 
     lines = [
         WELL if record.finished.ok else "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
+        *_emptied(record, spelled),
         *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in ("PATH", "HOME", "TMPDIR")),
         "exec " + shlex.join(spelled(part) for part in record.job.argv),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _emptied(record: Record, spelled: Callable[[Argument], str]) -> Iterator[str]:
+    """Commands that empty the folders that the run was given empty, as it may rely on that."""
+    for mount in record.job.mounts:
+        if mount.writable and mount.source.is_relative_to(record.out):
+            place = shlex.quote(spelled(mount))
+            yield f"rm -rf {place} && mkdir -p {place} || exit"
 
 
 def _word(submission: Submission, word: str) -> str:

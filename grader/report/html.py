@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from grader.report.junit import ILLEGAL
 from grader.report.plots import drawings
 from grader.report.terminal import completeness, result_sentence
 from grader.report.text import WORDS, Names, clean, count, headline_first, measured, minutes, next_checks
-from grader.verdict import LEVELS, OPEN, Chart, CheckResult, Grade, Level, Outcome, RowResult
+from grader.verdict import LEVELS, OPEN, Chart, ChartKind, CheckResult, Grade, Level, Outcome, RowResult
 
 if TYPE_CHECKING:
     from grader.rubric import Cell, Rubric
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_TEXT, MAX_BRIEF = 1_000, 200  # characters of one text; the whole file stays below a megabyte
 MAX_CHARTS = 60
+MAX_TABLE, MAX_COLUMNS = 100, 6  # rows and columns of a table
 MAX_NOTES = 20
 ADVICE = {
     Outcome.PASS: "What was found", Outcome.PROVIDED: "What was found", Outcome.FAIL: "What to do",
@@ -85,11 +87,12 @@ class Rung:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: its drawing where there is one, and always its text."""
+    """A chart: its drawing where there is one, or its table (the first row holds the headings), and always its text."""
 
     title: str
     says: str
     drawing: Markup
+    table: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -295,7 +298,21 @@ def cards(grade: Grade, names: Names, everything_open: bool = False) -> list[tup
 
 
 def _figure(chart: Chart, drawing: str) -> Figure:
-    return Figure(brief(chart.title), text(chart.says), Markup(drawing))
+    return Figure(brief(chart.title), text(chart.says), Markup(drawing), _table(chart))
+
+
+def _table(chart: Chart) -> tuple[tuple[str, ...], ...]:
+    """The rows of a table, headings first; nothing for a chart that is drawn, or has no row."""
+    if chart.kind is not ChartKind.TABLE or not chart.series or not chart.series[0].x:
+        return ()
+    columns = (chart.series[0].x, *(one.y for one in chart.series[:MAX_COLUMNS]))
+    told = [row for row in zip(*columns, strict=False) if all(isinstance(cell, str) or isfinite(cell) for cell in row)]
+    rows = [tuple(brief(str(cell)) for cell in row) for row in told]
+    return (
+        ()
+        if not rows
+        else ((brief(chart.x), *(brief(one.name) for one in chart.series[:MAX_COLUMNS])), *rows[:MAX_TABLE])
+    )
 
 
 def _card(check: CheckResult, opened: bool, names: Names, figures: tuple[Figure, ...]) -> Card:

@@ -153,6 +153,8 @@ def _distinct(name: str, taken: set[str]) -> str:
 
 
 def _spec(chart: Chart) -> dict[str, Any]:
+    if chart.kind is ChartKind.TABLE:
+        raise CannotDraw("a table is written, not drawn")
     if chart.kind is ChartKind.SPANS:
         return _spans(chart)
     if chart.kind is ChartKind.BARS:

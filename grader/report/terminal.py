@@ -79,9 +79,17 @@ def stages(grade: Grade, names: Names, style: Style) -> list[str]:
         state = "complete" if complete.get(stage) else "not complete"
         heading = f"{names.folder(stage)}: {names.stages.get(stage, '')}".rstrip(": ") + f" ({state})"
         lines += ["", *(style.paint(line, BOLD) for line in style.wrap(heading))]
-        for check in checks:
-            lines += _check(check, style)
+        for _, some in groupby(checks, key=_waits):
+            waiting = list(some)
+            lines += _check(waiting[0], style)
+            if len(waiting) > 1:
+                lines += style.wrap(f"{len(waiting) - 1} more wait for the same", WORD_WIDTH)
     return lines[1:]
+
+
+def _waits(check: CheckResult) -> tuple[str, str]:
+    """The same for blocked checks that wait for the same thing, different for all others."""
+    return ("", check.reason) if check.outcome is Outcome.BLOCKED and check.reason else (check.id, "")
 
 
 def _check(check: CheckResult, style: Style) -> list[str]:

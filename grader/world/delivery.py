@@ -32,7 +32,7 @@ class File:
 
     path: str
     table: pa.Table
-    damage: str = ""  # cut, short, absent, or unlisted as well
+    damage: str = ""  # cut, short, absent, or unlisted as well; stray: there, but unlisted and no part of the feed
     kept: float = 1.0
 
 
@@ -45,6 +45,7 @@ class Feed:
     files: tuple[File, ...]
     faults: tuple[Fault, ...] = ()
     secrets: tuple[str, ...] = ()
+    manifest: bool = True
 
     @property
     def clean(self) -> bool:
@@ -62,7 +63,7 @@ class Feed:
         import pyarrow as pa
 
         found: dict[str, list[pa.Table]] = {}
-        for file in sorted(self.files, key=lambda file: file.path):
+        for file in sorted((f for f in self.files if f.damage != "stray"), key=lambda file: file.path):
             found.setdefault(file.path.split("/")[0], []).append(file.table)
         return {name: pa.concat_tables(parts) for name, parts in found.items()}
 
@@ -81,10 +82,11 @@ class Feed:
             path = folder / file.path
             _write(file.table, path)
             record = {"path": file.path, "rows": file.table.num_rows, "sha256": _sha256(path)}
-            records += [] if file.damage == "unlisted" else [record]
-        months = sorted({Path(file.path).stem for file in self.files})
+            records += [] if file.damage in ("unlisted", "stray") else [record]
+        months = sorted({Path(file.path).stem[:7] for file in self.files if file.damage != "stray"})
         manifest = {"usecase": "flights", "dataset_hash": folder_hash(folder), "months": months, "files": records}
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        if self.manifest:
+            (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         for file in self.files:
             _damage(file, folder / file.path)
 

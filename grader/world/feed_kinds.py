@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 FLIGHTS, WEATHER = (800, 1_300), (500, 800)  # rows of a feed
 QUIET = (300, 420)
 WRONG_ROWS = (5, 60)
-NULL_SHARE = (0.42, 0.60)  # the rule begins at .20 above the history
+FEW_ROWS = (3, 6)  # so few that means of steady columns stay where they are
+MANY_NULLS = (0.45, 0.60)  # more than in the history; the rule begins at .28 to .32
+SOME_NULLS = 0.24  # too many by the published use case, not by that of any grading
+LONGER = 1.36  # the same of the means of steady columns: 1.3 is published, gradings have 1.42 to 1.48
 CANCELLED_SHARE = (0.35, 0.50)
 TABLES = ("flights", "weather")
-KM, SECONDS, INCHES_OF_MERCURY = 1.609344, 60.0, 1 / 33.8639
+KM, HOURS, INCHES_OF_MERCURY = 1.609344, 1 / 60, 1 / 33.8639
 WRONG_DAYS = ("13-{day}", "00-{day}", "02-30", "{month}-32", "{month}-00")
 WRONG_TIMES = ("24:60", "25:{minute}", "{hour}:60", "99:{minute}")
 FIRST = ("ana", "ben", "chen", "dora", "emil", "farid", "gita", "hana", "ivan", "jana", "kofi", "lena", "mara", "noor")
@@ -46,6 +49,8 @@ class Draft:
     damage: dict[str, tuple[str, float]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
+    cut_at: dict[str, int] = field(default_factory=dict)  # tables that come in two files
+    manifest: bool = True
 
     def some(self, table: str, low: int = WRONG_ROWS[0], high: int = WRONG_ROWS[1]) -> np.ndarray:
         """Some row positions, sorted."""
@@ -79,8 +84,12 @@ class Draft:
             table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
             for change in self.arrow[name]:
                 table = change(table)
-            files.append(File(f"{name}/{self.source.month}.parquet", table, *self.damage.get(name, ())))
-        return Feed(kind, says, tuple(files), tuple(self.faults), tuple(self.secrets))
+            start = f"{name}/{self.source.month}"
+            if at := self.cut_at.get(name):
+                files += [File(f"{start}-1.parquet", table.slice(0, at)), File(f"{start}-2.parquet", table.slice(at))]
+            else:
+                files.append(File(f"{start}.parquet", table, *self.damage.get(name, ())))
+        return Feed(kind, says, tuple(files), tuple(self.faults), tuple(self.secrets), self.manifest)
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,13 @@ class Source:
     history: dict[str, pd.DataFrame]
     airports: frozenset[str]
     carriers: frozenset[str]
+    rules: dict[str, Any]  # the use case of this grading
+    published: dict[str, Any]
+
+    def values(self, table: str) -> dict[str, dict[str, Any]]:
+        """What the use case of this grading says of the values of a table."""
+        found: dict[str, dict[str, Any]] = self.rules["tables"][table]["values"]
+        return found
 
     @property
     def now(self) -> str:
@@ -129,46 +145,61 @@ def impossible_time(draft: Draft) -> None:
     draft.wrong("flights", "out_of_range", "sched_dep_local", rows)
 
 
-def negative_distance(draft: Draft) -> None:
-    rows = draft.some("flights", 5, 30)
-    draft.set("flights", "distance_miles", rows, -draft.frames["flights"]["distance_miles"].to_numpy()[rows])
-    draft.wrong("flights", "out_of_range", "distance_miles", rows)
+def unknown_outcome(draft: Draft) -> None:
+    """Names that nobody knows, and known ones in another spelling."""
+    rows = draft.some("flights", 8, 30)
+    wrong = ("landed", "departed", "unknown", "Flown", "flown ", "CANCELLED")
+    draft.set("flights", "outcome", rows, [wrong[place % len(wrong)] for place in range(len(rows))])
+    draft.wrong("flights", "out_of_range", "outcome", rows)
+
+
+def too_large(draft: Draft) -> None:
+    """In every column that has a largest value, a few that are above it."""
+    _beyond(draft, "max", 1)
+
+
+def too_small(draft: Draft) -> None:
+    """In every column that has a smallest value, a few that are below it."""
+    _beyond(draft, "min", -1)
+
+
+def _beyond(draft: Draft, bound: str, way: int) -> None:
+    """Values beyond a bound of this grading; where the published one lies farther out, between the two."""
+    for table in TABLES:
+        for column, rule in draft.source.values(table).items():
+            if bound not in rule:
+                continue
+            own, known = rule[bound], draft.source.published["tables"][table]["values"][column][bound]
+            room = (known - own) * way if (known - own) * way > 0 else (rule["max"] - rule["min"]) * 0.1
+            rows = draft.some(table, *FEW_ROWS)
+            values = own + way * room * draft.draw.uniform(0.2, 0.8, len(rows))
+            draft.set(table, column, rows, values.round(1))
+            draft.wrong(table, "out_of_range", column, rows)
 
 
 def from_the_future(draft: Draft) -> None:
     import pandas as pd
 
-    table = draft.pick(TABLES)
-    column = {"flights": "sched_dep", "weather": "observed_at"}[table]
-    rows = draft.some(table)
-    later = draft.frames[table][column].iloc[rows] + pd.Timedelta(days=int(draft.draw.integers(60, 900)))
-    draft.set(table, column, rows, later.to_numpy())
-    draft.wrong(table, "out_of_range", column, rows)
-
-
-def impossible_weather(draft: Draft) -> None:
-    column, value = draft.pick(
-        [("humid", 134.0), ("wind_dir", 990.0), ("visib", 99.9), ("precip", -1.0), ("temp", 999.0)]
-    )
-    rows = draft.some("weather")
-    draft.set("weather", column, rows, value + draft.draw.integers(0, 1))
-    draft.wrong("weather", "out_of_range", column, rows)
+    for table, column in {"flights": "sched_dep", "weather": "observed_at"}.items():
+        rows = draft.some(table)
+        later = draft.frames[table][column].iloc[rows] + pd.Timedelta(days=int(draft.draw.integers(60, 900)))
+        draft.set(table, column, rows, later.to_numpy())
+        draft.wrong(table, "out_of_range", column, rows)
 
 
 def doubled_keys(draft: Draft) -> None:
-    """Some rows stand there again, half of them with another value, somewhere else in the file."""
+    """In both tables some rows stand there again, half of them with another value, somewhere else in the file."""
     import numpy as np
     import pandas as pd
 
-    table = draft.pick(TABLES)
-    changed = {"flights": "distance_miles", "weather": "temp"}[table]
-    frame, rows = draft.frames[table], draft.some(table)
-    again = frame.iloc[rows].copy()
-    again[changed] = again[changed] + (np.arange(len(again)) < len(again) // 2)
-    order = draft.draw.permutation(len(frame) + len(again))
-    draft.frames[table] = pd.concat([frame, again]).iloc[order].reset_index(drop=True)
-    doubled = np.concatenate([rows, np.arange(len(frame), len(frame) + len(again))])
-    draft.wrong(table, "duplicate_key", None, np.flatnonzero(np.isin(order, doubled)))
+    for table, changed in {"flights": "distance_miles", "weather": "temp"}.items():
+        frame, rows = draft.frames[table], draft.some(table)
+        again = frame.iloc[rows].copy()
+        again[changed] = again[changed] + (np.arange(len(again)) < len(again) // 2)
+        order = draft.draw.permutation(len(frame) + len(again))
+        draft.frames[table] = pd.concat([frame, again]).iloc[order].reset_index(drop=True)
+        doubled = np.concatenate([rows, np.arange(len(frame), len(frame) + len(again))])
+        draft.wrong(table, "duplicate_key", None, np.flatnonzero(np.isin(order, doubled)))
 
 
 def several_faults(draft: Draft) -> None:
@@ -180,23 +211,55 @@ def several_faults(draft: Draft) -> None:
     distances = np.union1d(carrier_rows[: 1 + len(carrier_rows) // 3], draft.some("flights", 5, 30))
     draft.set("flights", "distance_miles", distances, 0.0)
     draft.wrong("flights", "out_of_range", "distance_miles", distances)
-    impossible_weather(draft)
+    rows = draft.some("weather")
+    draft.set("weather", "humid", rows, 134.0)
+    draft.wrong("weather", "out_of_range", "humid", rows)
 
 
-def missing_column(draft: Draft) -> None:
-    table, column = draft.pick(
-        [("flights", c) for c in ("tailnum", "dest", "distance_miles", "sched_arr", "outcome", "carrier")]
-        + [("weather", c) for c in ("temp", "visib", "known_at")]
-    )  # fmt: skip
+def second_file(draft: Draft) -> None:
+    """Both tables come in two files, and what is wrong stands in the second; some flights of the first stand there again."""
+    import numpy as np
+    import pandas as pd
+
+    flights, first = draft.frames["flights"], len(draft.frames["flights"]) // 2
+    again = draft.some("flights", 5, 20)
+    again = again[again < first] if (again < first).any() else np.arange(3)
+    draft.frames["flights"] = pd.concat([flights, flights.iloc[again]]).reset_index(drop=True)
+    draft.wrong(
+        "flights", "duplicate_key", None, np.concatenate([again, np.arange(len(flights), len(flights) + len(again))])
+    )
+    for table, column, value in (("flights", "distance_miles", -300.0), ("weather", "humid", 134.0)):
+        at = len(draft.frames[table]) // 2 if table == "weather" else first
+        rows = at + np.sort(draft.draw.permutation(len(draft.frames[table]) - at - 30)[:12])
+        draft.set(table, column, rows, value)
+        draft.wrong(table, "out_of_range", column, rows)
+        draft.cut_at[table] = at
+
+
+def missing_in_flights(draft: Draft) -> None:
+    _missing(draft, "flights", ("tailnum", "dest", "distance_miles", "sched_arr", "outcome", "carrier"))
+
+
+def missing_in_weather(draft: Draft) -> None:
+    _missing(draft, "weather", ("temp", "visib", "known_at"))
+
+
+def _missing(draft: Draft, table: str, columns: Sequence[str]) -> None:
+    column = draft.pick(columns)
     draft.frames[table] = draft.frames[table].drop(columns=column)
     draft.wrong(table, "missing_column", column)
 
 
-def renamed_column(draft: Draft) -> None:
-    table, column = draft.pick(
-        [("flights", c) for c in ("tailnum", "dest", "distance_miles", "dep_delay_min", "sched_dep", "flight_no")]
-        + [("weather", c) for c in ("temp", "humid", "observed_at")]
-    )  # fmt: skip
+def renamed_in_flights(draft: Draft) -> None:
+    _renamed(draft, "flights", ("tailnum", "dest", "distance_miles", "dep_delay_min", "sched_dep", "flight_no"))
+
+
+def renamed_in_weather(draft: Draft) -> None:
+    _renamed(draft, "weather", ("temp", "humid", "observed_at"))
+
+
+def _renamed(draft: Draft, table: str, columns: Sequence[str]) -> None:
+    column = draft.pick(columns)
     draft.frames[table] = draft.frames[table].rename(columns={column: draft.pick(NEW_NAMES).format(name=column)})
     draft.wrong(table, "renamed_column", column)
 
@@ -204,99 +267,188 @@ def renamed_column(draft: Draft) -> None:
 def text_for_numbers(draft: Draft) -> None:
     import pyarrow as pa
 
-    table, column = draft.pick(
-        [("flights", c) for c in ("distance_miles", "dep_delay_min", "flight_no", "sched_dep")]
-        + [("weather", c) for c in ("temp", "wind_speed", "observed_at")]
-    )  # fmt: skip
-    draft.arrow[table].append(lambda t: _with(t, column, t.column(column).cast(pa.string())))
+    column = draft.pick(("distance_miles", "dep_delay_min", "flight_no", "sched_dep"))
+    _other_kind(draft, "flights", column, pa.string())
+
+
+def reals_for_whole_numbers(draft: Draft) -> None:
+    """As they come from a program that keeps whole numbers with gaps as real ones."""
+    import pyarrow as pa
+
+    _other_kind(draft, "flights", "flight_no", pa.float64())
+
+
+def instants_without_zone(draft: Draft) -> None:
+    import pyarrow as pa
+
+    _other_kind(draft, "weather", "observed_at", pa.timestamp("us"))
+
+
+def _other_kind(draft: Draft, table: str, column: str, kind: pa.DataType) -> None:
+    draft.arrow[table].append(lambda t: _with(t, column, t.column(column).cast(kind)))
     draft.wrong(table, "wrong_type", column)
 
 
-def many_nulls(draft: Draft) -> None:
-    table, column = draft.pick(
-        [("flights", c) for c in ("carrier", "tailnum", "distance_miles", "sched_arr", "arr_delay_min", "dep_time")]
-        + [("weather", c) for c in ("temp", "wind_dir", "pressure", "visib")]
-    )  # fmt: skip
-    draft.set(table, column, draft.share(table, *NULL_SHARE), None)
+def nulls_in_flights(draft: Draft) -> None:
+    _many_nulls(draft, "flights", ("carrier", "tailnum", "distance_miles", "sched_arr"))
+
+
+def nulls_among_flown(draft: Draft) -> None:
+    _many_nulls(draft, "flights", ("arr_delay_min", "dep_time", "air_time_min", "label_known_at"))
+
+
+def nulls_in_weather(draft: Draft) -> None:
+    _many_nulls(draft, "weather", ("temp", "wind_dir", "pressure", "visib"))
+
+
+def _many_nulls(draft: Draft, table: str, columns: Sequence[str]) -> None:
+    column = draft.pick(columns)
+    _more_nulls(draft, table, column, float(draft.draw.uniform(*MANY_NULLS)))
     draft.wrong(table, "null_rate", column)
 
 
-def other_unit(draft: Draft) -> None:
-    table, column, factor = draft.pick(
-        [("flights", "distance_miles", KM)] * 2
-        + [("flights", "air_time_min", SECONDS), ("weather", "pressure", INCHES_OF_MERCURY)]
-    )  # fmt: skip
+def _more_nulls(draft: Draft, table: str, column: str, more: float) -> None:
+    """Empty a column until its share of nulls is larger by `more` than in the history, among the rows that count."""
+    import numpy as np
+
+    def counted(frame: pd.DataFrame) -> np.ndarray:
+        filled = draft.source.rules["tables"][table].get("filled", {"columns": []})
+        where = frame["outcome"].eq("flown") if column in filled["columns"] else frame[column].notna() | True
+        return np.flatnonzero(where)
+
+    frame, history = draft.frames[table], draft.source.history[table]
+    share = history[column].iloc[counted(history)].isna().mean() + more
+    rows = counted(frame)
+    there = rows[frame[column].iloc[rows].notna().to_numpy()]
+    empty = round(share * len(rows)) - (len(rows) - len(there))
+    draft.set(table, column, np.sort(draft.draw.permutation(there)[:empty]), None)
+
+
+def kilometres(draft: Draft) -> None:
+    _other_unit(draft, "flights", "distance_miles", KM)
+
+
+def hours_in_the_air(draft: Draft) -> None:
+    _other_unit(draft, "flights", "air_time_min", HOURS)
+
+
+def inches_of_mercury(draft: Draft) -> None:
+    _other_unit(draft, "weather", "pressure", INCHES_OF_MERCURY)
+
+
+def _other_unit(draft: Draft, table: str, column: str, factor: float) -> None:
     draft.frames[table] = draft.frames[table].assign(**{column: draft.frames[table][column] * factor})
     draft.wrong(table, "unit_change", column)
 
 
-def last_months_file(draft: Draft) -> None:
+def last_months_flights(draft: Draft) -> None:
     """What was delivered a month ago, under the new name."""
-    for table in draft.pick([("flights",), ("weather",), TABLES]):
-        draft.frames[table] = sample(draft.source.last[table], len(draft.frames[table]), draft.draw)
-        draft.wrong(table, "stale")
+    _last_months(draft, "flights")
+
+
+def last_months_weather(draft: Draft) -> None:
+    _last_months(draft, "weather")
+
+
+def _last_months(draft: Draft, table: str) -> None:
+    draft.frames[table] = sample(draft.source.last[table], len(draft.frames[table]), draft.draw)
+    draft.wrong(table, "stale")
 
 
 def old_month_beside(draft: Draft) -> None:
     """The new month, and with it the one before again."""
-    import pyarrow as pa
-
     table = draft.pick(TABLES)
-    again = sample(draft.source.last[table], len(draft.frames[table]) // 2, draft.draw)
-    path = f"{table}/{draft.source.months[-1]}.parquet"
-    draft.more.append(File(path, pa.Table.from_pandas(again, preserve_index=False).replace_schema_metadata(None)))
+    draft.more.append(_old_file(draft, table))
     draft.wrong(table, "stale")
 
 
+def _old_file(draft: Draft, table: str, damage: str = "") -> File:
+    import pyarrow as pa
+
+    again = sample(draft.source.last[table], len(draft.frames[table]) // 2, draft.draw)
+    rows = pa.Table.from_pandas(again, preserve_index=False).replace_schema_metadata(None)
+    return File(f"{table}/{draft.source.months[-1]}.parquet", rows, damage)
+
+
 def file_cut_off(draft: Draft) -> None:
-    _broken(draft, "cut", float(draft.draw.uniform(0.3, 0.95)))
+    _broken(draft, "flights", "cut", float(draft.draw.uniform(0.3, 0.95)))
 
 
 def rows_lost(draft: Draft) -> None:
-    _broken(draft, "short", float(draft.draw.uniform(0.5, 0.9)))
+    _broken(draft, "weather", "short", float(draft.draw.uniform(0.5, 0.9)))
 
 
 def file_not_there(draft: Draft) -> None:
-    _broken(draft, draft.pick(["absent", "unlisted"]), 0.0)
+    _broken(draft, "weather", "absent", 0.0)
+
+
+def file_not_listed(draft: Draft) -> None:
+    _broken(draft, "flights", "unlisted", 0.0)
 
 
 def empty_file(draft: Draft) -> None:
-    table = draft.pick(TABLES)
-    draft.arrow[table].append(lambda t: t.slice(0, 0))
-    draft.wrong(table, "truncated")
+    draft.arrow["flights"].append(lambda t: t.slice(0, 0))
+    draft.wrong("flights", "truncated")
 
 
-def _broken(draft: Draft, damage: str, kept: float) -> None:
-    table = draft.pick(TABLES)
+def no_manifest(draft: Draft) -> None:
+    draft.manifest = False
+    for table in TABLES:
+        draft.wrong(table, "truncated")
+
+
+def _broken(draft: Draft, table: str, damage: str, kept: float) -> None:
     draft.damage[table] = (damage, kept)
     draft.wrong(table, "truncated")
 
 
-def mixed_encodings(draft: Draft) -> None:
+def latin_in_flights(draft: Draft) -> None:
+    _latin_in(draft, "flights", draft.pick(["tailnum", "dest", "carrier", "outcome", "sched_dep_local"]))
+
+
+def latin_in_weather(draft: Draft) -> None:
+    _latin_in(draft, "weather", "origin")
+
+
+def _latin_in(draft: Draft, table: str, column: str) -> None:
     """Some texts of a column come as Latin-1 in a file that says it is UTF-8."""
-    column = draft.pick(["tailnum", "dest", "carrier", "outcome", "sched_dep_local"])
-    rows = set(draft.some("flights").tolist())
-    draft.arrow["flights"].append(lambda t: _with(t, column, _latin(t.column(column).to_pylist(), rows)))
-    draft.wrong("flights", "encoding", column)
+    rows = set(draft.some(table).tolist())
+    draft.arrow[table].append(lambda t: _with(t, column, _latin(t.column(column).to_pylist(), rows)))
+    draft.wrong(table, "encoding", column)
 
 
 def personal_column(draft: Draft) -> None:
     """A column of mail addresses that nobody has asked for."""
     people = _people(draft)
-    values = [f"{name}@{domain}" for name, domain, _ in (people[i] for i in _spread(draft, len(people)))]
-    _add_personal(draft, values, people)
+    values = [f"{p.name}@{p.domain}" for p in (people[i] for i in _spread(draft, "flights", len(people)))]
+    _add_personal(draft, "flights", values, people)
+
+
+def observers(draft: Draft) -> None:
+    """Who made an observation, in the weather."""
+    people = _people(draft)
+    values = [f"{p.name}@{p.domain}" for p in (people[i] for i in _spread(draft, "weather", len(people)))]
+    _add_personal(draft, "weather", values, people)
+
+
+def card_numbers(draft: Draft) -> None:
+    """Numbers of loyalty cards, which only the pattern of this grading's use case knows."""
+    letters = draft.source.rules["feeds"]["personal_data"][-1][:2]
+    people = _people(draft, letters)
+    values = [people[i].card for i in _spread(draft, "flights", len(people))]
+    _add_personal(draft, "flights", values, people)
 
 
 def personal_remarks(draft: Draft) -> None:
     """Free text that holds a mail address or a telephone number now and then, also in rows that are wrong."""
-    people, spread = _people(draft), _spread(draft, 400)
+    people, spread = _people(draft), _spread(draft, "flights", 400)
     said = ("seat changed", "gate agent informed", "wheelchair at gate", "late bag", None)
     values: list[str | None] = [said[i % len(said)] for i in spread]
     rows = draft.some("flights", 25, 50)
     for place, row in enumerate(rows):
-        name, domain, phone = people[place % len(people)]
-        values[row] = f"please call {phone}" if place % 2 else f"asked for {name}@{domain} to be told"
-    _add_personal(draft, values, people)
+        p = people[place % len(people)]
+        values[row] = f"please call {p.phone}" if place % 2 else f"asked for {p.name}@{p.domain} to be told"
+    _add_personal(draft, "flights", values, people)
     wrong = rows[: int(draft.draw.integers(6, 12))]
     draft.set("flights", "distance_miles", wrong, -1.0)
     draft.wrong("flights", "out_of_range", "distance_miles", wrong)
@@ -333,18 +485,57 @@ def storm(draft: Draft) -> None:
 
 def strike(draft: Draft) -> None:
     """Two flights of five do not take place, so they have no departure, no arrival and no delay."""
-    rows = draft.share("flights", *CANCELLED_SHARE)
-    for column in (
-        "dep_time",
-        "dep_delay_min",
-        "dep_known_at",
-        "arr_time",
-        "arr_delay_min",
-        "air_time_min",
-        "label_known_at",
-    ):
+    _without_flight(draft, draft.share("flights", *CANCELLED_SHARE), "cancelled")
+
+
+def new_outcome(draft: Draft) -> None:
+    """Some flights come to an outcome that no feed had before and this grading's use case allows."""
+    _without_flight(draft, draft.some("flights", 20, 40), draft.source.values("flights")["outcome"]["one_of"][-1])
+
+
+def _without_flight(draft: Draft, rows: np.ndarray, outcome: str) -> None:
+    for column in draft.source.rules["tables"]["flights"]["filled"]["columns"]:
         draft.set("flights", column, rows, None)
-    draft.set("flights", "outcome", rows, "cancelled")
+    draft.set("flights", "outcome", rows, outcome)
+
+
+def at_the_limits(draft: Draft) -> None:
+    """A few values as small and as large as they may be, in every column with such limits."""
+    for table in TABLES:
+        for column, rule in draft.source.values(table).items():
+            for bound in ("min", "max"):
+                if bound in rule:
+                    draft.set(table, column, draft.some(table, 2, 3), float(rule[bound]))
+
+
+def some_nulls(draft: Draft) -> None:
+    """More nulls than usual in three columns, fewer than allowed."""
+    for table, column in (("flights", "tailnum"), ("flights", "arr_delay_min"), ("weather", "temp")):
+        _more_nulls(draft, table, column, SOME_NULLS)
+
+
+def longer_flights(draft: Draft) -> None:
+    """Farther and longer flights than usual, by a third."""
+    flights, usual = draft.frames["flights"], draft.source.history["flights"]
+    for column in ("distance_miles", "air_time_min"):
+        factor = LONGER * usual[column].mean() / flights[column].mean()
+        flights = flights.assign(**{column: flights[column] * factor})
+    draft.frames["flights"] = flights
+
+
+def two_files(draft: Draft) -> None:
+    for table in TABLES:
+        rows = len(draft.frames[table])
+        draft.cut_at[table] = int(draft.draw.integers(rows // 4, rows // 2))
+
+
+def stray_files(draft: Draft) -> None:
+    """What an earlier delivery left in the folder, and a second copy of a file; the manifest lists neither."""
+    import pyarrow as pa
+
+    copy = pa.Table.from_pandas(draft.frames["weather"], preserve_index=False).replace_schema_metadata(None)
+    draft.more.append(_old_file(draft, "flights", "stray"))
+    draft.more.append(File(f"weather/{draft.source.month}-copy.parquet", copy, "stray"))
 
 
 def new_destination(draft: Draft) -> None:
@@ -425,32 +616,52 @@ SPOILED: dict[str, tuple[str, Change]] = {
     "unknown_carrier": ("an airline that is not in airlines", unknown_carrier),
     "impossible_day": ("a 13th month or a day that does not exist", impossible_day),
     "impossible_time": ("a time like 24:60", impossible_time),
-    "negative_distance": ("negative distances", negative_distance),
+    "unknown_outcome": ("outcomes that the use case does not know", unknown_outcome),
+    "too_large": ("values above their max", too_large),
+    "too_small": ("values below their min", too_small),
     "from_the_future": ("rows from the future", from_the_future),
-    "impossible_weather": ("weather outside its range", impossible_weather),
     "doubled_keys": ("keys that occur twice", doubled_keys),
     "several_faults": ("three faults at once", several_faults),
-    "missing_column": ("a column is missing", missing_column),
-    "renamed_column": ("a column has another name", renamed_column),
+    "second_file": ("wrong rows in the second file of a table", second_file),
+    "personal_remarks": ("remarks with telephone numbers and wrong rows", personal_remarks),
+    "missing_in_flights": ("a column of flights is missing", missing_in_flights),
+    "missing_in_weather": ("a column of the weather is missing", missing_in_weather),
+    "renamed_in_flights": ("a column of flights has another name", renamed_in_flights),
+    "renamed_in_weather": ("a column of the weather has another name", renamed_in_weather),
     "text_for_numbers": ("text in place of numbers or instants", text_for_numbers),
-    "many_nulls": ("half of a column is null", many_nulls),
-    "other_unit": ("a column in another unit", other_unit),
-    "last_months_file": ("last month's file again", last_months_file),
+    "reals_for_whole_numbers": ("whole numbers that come as real ones", reals_for_whole_numbers),
+    "instants_without_zone": ("instants without a zone", instants_without_zone),
+    "nulls_in_flights": ("half of a column is null", nulls_in_flights),
+    "nulls_among_flown": ("half of a column is null among flown flights", nulls_among_flown),
+    "nulls_in_weather": ("half of a column of the weather is null", nulls_in_weather),
+    "kilometres": ("kilometres for miles", kilometres),
+    "hours_in_the_air": ("hours for minutes", hours_in_the_air),
+    "inches_of_mercury": ("inches of mercury for millibars", inches_of_mercury),
+    "last_months_flights": ("last month's flights again", last_months_flights),
+    "last_months_weather": ("last month's weather again", last_months_weather),
     "old_month_beside": ("last month's file beside the new one", old_month_beside),
     "file_cut_off": ("a file that breaks off", file_cut_off),
     "rows_lost": ("fewer rows than the manifest says", rows_lost),
-    "file_not_there": ("a file that is not there", file_not_there),
+    "file_not_there": ("a file that is listed and not there", file_not_there),
+    "file_not_listed": ("no file of a table in the manifest", file_not_listed),
     "empty_file": ("a file without rows", empty_file),
-    "mixed_encodings": ("texts that are not UTF-8", mixed_encodings),
+    "no_manifest": ("no manifest", no_manifest),
+    "latin_in_flights": ("texts of flights that are not UTF-8", latin_in_flights),
+    "latin_in_weather": ("texts of the weather that are not UTF-8", latin_in_weather),
 }
 PERSONAL: dict[str, tuple[str, Change]] = {
     "personal_column": ("a column of mail addresses", personal_column),
-    "personal_remarks": ("remarks with telephone numbers and wrong rows", personal_remarks),
+    "observers": ("a column of mail addresses in the weather", observers),
+    "card_numbers": ("a column of card numbers", card_numbers),
 }
 UNUSUAL: dict[str, tuple[str, Change]] = {
     "ordinary": ("an ordinary month", ordinary),
     "storm": ("a storm", storm),
     "strike": ("a strike", strike),
+    "new_outcome": ("an outcome that is new and allowed", new_outcome),
+    "at_the_limits": ("values as large and as small as allowed", at_the_limits),
+    "some_nulls": ("more nulls than usual, fewer than allowed", some_nulls),
+    "longer_flights": ("flights longer than usual by a third", longer_flights),
     "new_destination": ("a new destination", new_destination),
     "new_aircraft": ("new aircraft", new_aircraft),
     "quiet_month": ("few flights", quiet_month),
@@ -459,6 +670,8 @@ UNUSUAL: dict[str, tuple[str, Change]] = {
     "more_columns": ("more columns", more_columns),
     "other_writer": ("another program wrote it", other_writer),
     "airline_gone": ("an airline stopped flying", airline_gone),
+    "two_files": ("each table in two files", two_files),
+    "stray_files": ("files that the manifest does not list", stray_files),
 }
 KINDS = {**SPOILED, **PERSONAL, **UNUSUAL}
 
@@ -487,32 +700,43 @@ def _clock_change(month: str) -> pd.Timestamp:
     return pd.Timestamp(hours[1:][offset[1:] != offset[:-1]][0])
 
 
-def _people(draft: Draft) -> list[tuple[str, str, str]]:
-    """Invented people: name in a mail address, domain, telephone number; all of it unique to this feed."""
+@dataclass(frozen=True)
+class Person:
+    """Somebody who does not exist."""
+
+    name: str
+    domain: str
+    phone: str
+    card: str
+
+
+def _people(draft: Draft, letters: str = "") -> list[Person]:
+    """Invented people: name in a mail address, domain, telephone number, card; all of it unique to this feed."""
     domain = f"{''.join(draft.draw.choice(list('abcdefghkmnpqrstuvw'), 9))}.example"
     people = []
     for number in draft.draw.choice(10**5, 30, replace=False):
         name = f"{draft.pick(FIRST)}.{draft.pick(LAST)}{number:05d}"
         phone = f"+1 {draft.draw.integers(200, 999)} 555 {draft.draw.integers(1_000_000, 9_999_999)}"
-        people.append((name, domain, phone))
+        card = f"{letters}-{draft.draw.integers(1_000, 9_999)}-{draft.draw.integers(1_000, 9_999)}"
+        people.append(Person(name, domain, phone, card))
     return people
 
 
-def _spread(draft: Draft, count: int) -> np.ndarray:
-    """For each flight a number below `count`."""
-    found: np.ndarray = draft.draw.integers(0, count, len(draft.frames["flights"]))
+def _spread(draft: Draft, table: str, count: int) -> np.ndarray:
+    """For each row of a table a number below `count`."""
+    found: np.ndarray = draft.draw.integers(0, count, len(draft.frames[table]))
     return found
 
 
-def _add_personal(draft: Draft, values: Sequence[str | None], people: list[tuple[str, str, str]]) -> None:
+def _add_personal(draft: Draft, table: str, values: Sequence[str | None], people: list[Person]) -> None:
     name = draft.pick(PERSONAL_NAMES)
-    frame = draft.frames["flights"].copy()
+    frame = draft.frames[table].copy()
     frame.insert(int(draft.draw.integers(1, frame.shape[1])), name, list(values))
-    draft.frames["flights"] = frame
+    draft.frames[table] = frame
     there = "\n".join(value for value in values if value)
-    draft.secrets += [text for person in people for text in person if text in there]
-    draft.secrets = sorted(set(draft.secrets))
-    draft.wrong("flights", "personal_data", name)
+    texts = {text for p in people for text in (p.name, p.domain, p.phone, p.card) if len(text) > 10}
+    draft.secrets = sorted(text for text in texts if text in there)
+    draft.wrong(table, "personal_data", name)
 
 
 def _with(table: pa.Table, column: str, values: Any) -> pa.Table:

@@ -5,12 +5,14 @@ Sizes, rows and columns are drawn from the world's seed, and so are the names of
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader.contract import tables
+from grader.world import feed_usecase
 from grader.world.build import ZONE, World, stream
 from grader.world.delivery import Feed
 from grader.world.feed_kinds import KINDS, TABLES, Source, draft_of
@@ -32,6 +34,7 @@ class Case:
     month: str
     history: list[str]
     now: str
+    usecase: str
 
     def of_kind(self, *kinds: str) -> str:
         """The name of the first feed of one of these kinds."""
@@ -42,6 +45,7 @@ def make_feeds(world: World, history: Path) -> Case:
     """One feed of each kind for the month after `history`, a data folder that `write_history` has laid down."""
     import pandas as pd
 
+    usecase = usecase_of(world)
     source = _source(world, {t: pd.read_parquet(history / t) for t in TABLES})
     names = stream(world.seed or 0, "feed names")
     feeds: dict[str, Feed] = {}
@@ -49,7 +53,12 @@ def make_feeds(world: World, history: Path) -> Case:
         draft = draft_of(source, stream(world.seed or 0, f"feed {kind}"))
         change(draft)
         feeds[f"{names.integers(2**40):010x}"] = draft.finished(kind, says)
-    return Case(dict(sorted(feeds.items())), source.month, source.months, source.now)
+    return Case(dict(sorted(feeds.items())), source.month, source.months, source.now, usecase)
+
+
+def usecase_of(world: World) -> str:
+    """The use case that is handed over with the feeds of a world."""
+    return feed_usecase.drawn(stream(world.seed or 0, "use case of the feeds"))
 
 
 def months_of(world: World) -> tuple[str, list[str]]:
@@ -70,7 +79,8 @@ def _source(world: World, history: dict[str, pd.DataFrame]) -> Source:
         ],
     }
     airports, carriers = frozenset(world.airports["airport"]), frozenset(world.airlines["carrier"])
-    return Source(month, months, flights, weather, last, history, airports, carriers)
+    rules, published = (tomllib.loads(text) for text in (usecase_of(world), feed_usecase.published()))
+    return Source(month, months, flights, weather, last, history, airports, carriers, rules, published)
 
 
 def renamed(case: Case, names: Sequence[str], seed: int, label: str) -> tuple[Case, dict[str, str]]:

@@ -82,7 +82,7 @@ def _kind(kind: pa.DataType) -> str:
         "text": pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
         "whole number": pa.types.is_integer(kind),
         "number": pa.types.is_floating(kind),
-        "instant": pa.types.is_timestamp(kind),
+        "instant": pa.types.is_timestamp(kind) and kind.tz is not None,
         "truth value": pa.types.is_boolean(kind),
     }
     return next((name for name, fits in known.items() if fits), str(kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -46,7 +47,8 @@ def columns_and_types(table: pa.Table, contract: TableContract) -> Iterator[Find
 
 def delivered_before(files: list[pa.Table], contract: TableContract) -> Iterator[Finding]:
     """No file is all old news."""
-    if any(pc.max(file[contract.rules["time"]]).as_py() <= contract.latest for file in files):
+    latest = [pc.max(file[contract.rules["time"]]).as_py() for file in files]
+    if any(time is None or time <= contract.latest for time in latest):
         yield Finding(contract.name, "stale")
 
 
@@ -65,14 +67,17 @@ def other_unit(frame: pd.DataFrame, contract: TableContract) -> Iterator[Finding
         yield Finding(contract.name, "unit_change", name)
 
 
-def personal_data(table: pa.Table, contract: TableContract) -> Iterator[Finding]:
+def personal_data(files: list[pa.Table], contract: TableContract) -> Iterator[Finding]:
     """No text column that nobody asked for looks like addresses or telephone numbers."""
     pattern = re.compile("|".join(f"(?:{p})" for p in contract.feeds["personal_data"]))
-    for name, kind in kinds_of(table).items():
-        if name not in contract.kinds and kind == "text":
-            rows = sum(bool(value and pattern.search(value)) for value in table[name].to_pylist())
-            if rows:
-                yield Finding(contract.name, "personal_data", name, list(range(rows)))
+    rows: Counter[str] = Counter()
+    for file in files:
+        for name, kind in kinds_of(file).items():
+            if name not in contract.kinds and kind == "text":
+                rows[name] += sum(bool(value and pattern.search(value)) for value in file[name].to_pylist())
+    for name, count in rows.items():
+        if count:
+            yield Finding(contract.name, "personal_data", name, list(range(count)))
 
 
 def wrong_rows(frame: pd.DataFrame, contract: TableContract) -> Iterator[Finding]:

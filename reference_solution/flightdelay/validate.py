@@ -86,8 +86,8 @@ def judge(folder: Path, contract: list[TableContract]) -> Judgement:
         return Judgement(contract, {}, refused)
     findings: list[Finding] = []
     for table in contract:
-        rows = pa.concat_tables([file for path, file in files.items() if path.startswith(f"{table.name}/")])
-        findings += [*rules.personal_data(rows, table), *rules.wrong_rows(rows.to_pandas(), table)]
+        mine = [file for path, file in files.items() if path.startswith(f"{table.name}/")]
+        findings += [*rules.personal_data(mine, table), *rules.wrong_rows(as_frame(mine), table)]
     return Judgement(contract, files, findings)
 
 
@@ -100,12 +100,17 @@ def judge_whole(files: list[pa.Table], contract: TableContract) -> list[Finding]
     ]
     if shape:
         return shape
-    frame = pd.concat([file.to_pandas() for file in files], ignore_index=True)
+    frame = as_frame(files)
     return [
         *rules.delivered_before(files, contract),
         *rules.too_many_nulls(frame, contract),
         *rules.other_unit(frame, contract),
     ]
+
+
+def as_frame(files: list[pa.Table]) -> pd.DataFrame:
+    """The rows of a table, numbered over its files; these may have been written by different programs."""
+    return pd.concat([file.to_pandas() for file in files], ignore_index=True)
 
 
 def run(usecase: Path, feeds: Path, history: Path, now: str, out: Path) -> None:

@@ -29,7 +29,7 @@ def sort_of(kind):
         kind = kind.value_type
     for name, test in {
         "text": lambda k: k in (pa.string(), pa.large_string(), pa.string_view()),
-        "int": pa.types.is_integer, "float": pa.types.is_floating, "time": pa.types.is_timestamp, "bool": pa.types.is_boolean,
+        "int": pa.types.is_integer, "float": pa.types.is_floating, "time": lambda k: pa.types.is_timestamp(k) and k.tz is not None, "bool": pa.types.is_boolean,
     }.items():
         if test(kind):
             return name
@@ -136,7 +136,7 @@ def look_at_whole(files, usual):
     rows = [row for some in files for row in some]
     wrong = []
     for some in files:
-        if max(row[usual.rule["time"]] for row in some if row[usual.rule["time"]]) <= usual.latest:
+        if not any(row[usual.rule["time"]] and row[usual.rule["time"]] > usual.latest for row in some):
             wrong.append((usual.name, "stale", None))
     for column, share in usual.empty.items():
         if share_empty(rows, column, usual.name) > share + CASE["feeds"]["null_share"]:
