@@ -16,7 +16,6 @@ from flightdelay.definitions import Age, AsOf, Count, FromTable, Mean
 from flightdelay.usecase import LABEL, UseCase
 
 MICROSECONDS_PER_HOUR = 3.6e9
-DIGITS = 12  # of a mean: those beyond depend on what else was added up
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class History:
             last_event(asked.with_columns(pl.col("at") - back), events).select("count", "total").fill_null(0)
             for back in (timedelta(), wanted.window)
         )
-        mean = (pl.col("total") / pl.col("count")).round_sig_figs(DIGITS)
+        mean = pl.col("total") / pl.col("count")
         answer = pl.when(pl.col("count") > 0).then(mean) if is_mean else pl.col("count")
         askable = asked.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
         return (end - start).select(pl.when(askable).then(answer)).to_series()
