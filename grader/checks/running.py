@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from grader import home
 from grader.checks import predictions
 from grader.checks.api import Fault, Grading, Owed
+from grader.contract.features import MAX_BYTES, Feature, FeatureProblem, parse_features
+from grader.reading import small_text
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.submission import Ran, Submission
@@ -25,6 +27,19 @@ def command(grading: Grading, name: str) -> list[str]:
     if argv is None:
         raise Owed(f"the command {name} is not declared; add it to [tool.mlekit.commands]")
     return argv
+
+
+def own_features(submission: Submission) -> list[Feature]:
+    """The submission's own feature definitions. Raises Fault."""
+    name = submission.manifest.features
+    try:
+        return parse_features(small_text(submission.folder / name, MAX_BYTES))
+    except FileNotFoundError:
+        raise Fault(f"there is no {name}, which the manifest names as its feature definitions") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Fault(f"{name} cannot be read: {problem}") from None
+    except FeatureProblem as problem:
+        raise Fault(str(problem)) from None
 
 
 def usecase(given: Path) -> None:

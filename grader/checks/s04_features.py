@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from grader import stages
 from grader.checks import charts, predictions, running, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
-from grader.contract.features import MAX_BYTES, Feature, FeatureProblem, parse_features, required
+from grader.contract.features import Feature, required
 from grader.contract.outputs import Refusal
-from grader.reading import small_text
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Table, Unreadable
@@ -313,20 +312,6 @@ def _share(where: pd.DataFrame) -> str:
     return f"{int((~where.any()).sum())} of {where.shape[1]} features right"
 
 
-def own_definitions(grading: Grading) -> tuple[str, list[Feature]]:
-    """The submission's own definitions, as text and parsed. Raises Fault."""
-    name = grading.submission.manifest.features
-    try:
-        text = small_text(grading.submission.folder / name, MAX_BYTES)
-        return text, parse_features(text)
-    except FileNotFoundError:
-        raise Fault(f"there is no {name}, which the manifest names as its feature definitions") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise Fault(f"{name} cannot be read: {problem}") from None
-    except FeatureProblem as problem:
-        raise Fault(str(problem)) from None
-
-
 @check("features.values_are_right", uses=[given, first_run, expected])
 def values_are_right(grading: Grading) -> Finding:
     """For the contract's fifteen features and drawn ones of every kind, each value is what the grader computes.
@@ -337,7 +322,7 @@ def values_are_right(grading: Grading) -> Finding:
     given_, ran = grading.get(given), grading.get(first_run)
     if ran.absent:
         raise Owed(f"there is no features command yet; {ran.sentence()}")
-    _, own = own_definitions(grading)
+    own = running.own_features(grading.submission)
     for feature in required():
         if feature not in own:
             stands = "otherwise" if feature.name in {f.name for f in own} else "not"
@@ -553,7 +538,7 @@ def keeps_up_with_the_schedule(grading: Grading) -> Finding:
 def with_new_entries(grading: Grading) -> Submission:
     """A copy of the submission whose definitions have two more entries: the telling columns."""
     given_ = grading.get(given)
-    text, _ = own_definitions(grading)
+    running.own_features(grading.submission)  # an entry more does not mend a file that cannot be read
     copy = grading.folder("submission-with-new-entries")
     clean_copy(grading.submission.folder, copy)
     entries = [
@@ -567,8 +552,8 @@ def with_new_entries(grading: Grading) -> Submission:
         }
         for column in given_.case.telling
     ]
-    path = copy / grading.submission.manifest.features
-    path.write_text(text.rstrip() + "\n\n" + "".join(spelled(entry) for entry in entries))
+    with (copy / grading.submission.manifest.features).open("a", encoding="utf-8") as file:
+        file.write("\n\n" + "".join(spelled(entry) for entry in entries))
     return replace(grading.submission, folder=copy)
 
 

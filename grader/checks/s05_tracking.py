@@ -13,7 +13,7 @@ from grader import home, stages
 from grader.checks import charts, predictions, running, tracked, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.tracked import BASELINE, VALID, Logged
-from grader.contract.features import Feature, FeatureProblem, parse_features
+from grader.contract.features import Feature, FeatureProblem
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Table, Unreadable
@@ -72,7 +72,7 @@ def case(grading: Grading) -> Case:
     window = (f"{months[0]}-01", last_day(months[TRAIN_MONTHS - 1]))
     configure(given, window)
     return Case(
-        data, given, months, window, labelled(data), rows, own_definitions(grading.submission.folder, grading), secrets, content_hash
+        data, given, months, window, labelled(data), rows, own_features(grading), secrets, content_hash
     )  # fmt: skip
 
 
@@ -96,14 +96,11 @@ def labelled(data: Path) -> pd.DataFrame:
     return flights.sort_values("flight_id", ignore_index=True)
 
 
-def own_definitions(folder: Path, grading: Grading) -> list[Feature]:
+def own_features(grading: Grading) -> list[Feature]:
     """The submission's own feature definitions. Raises Owed."""
-    path = folder / grading.submission.manifest.features
     try:
-        return parse_features(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise Owed(f"there is no readable {grading.submission.manifest.features}; it is owed from stage 04") from None
-    except FeatureProblem as problem:
+        return running.own_features(grading.submission)
+    except Fault as problem:
         raise Owed(f"{problem}; it is owed from stage 04") from None
 
 
