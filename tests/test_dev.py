@@ -22,7 +22,7 @@ BRIEF, TOML, HINTS, EXPLAINED = (
     f"exercises/01-baseline/{name}" for name in ("README.md", "stage.toml", "hints.md", "explained.md")
 )
 MAP, CHECKS, MUTANTS = "exercises/README.md", "grader/checks/s01_baseline.py", "tests/pool/mutants/01.toml"
-PREDICT = "reference_solution/flightdelay/predict.py"
+TEST = "reference_solution/flightdelay/test.py"
 
 
 def copy_of_the_kit(root: Path) -> Path:
@@ -72,8 +72,8 @@ VARIANTS = [
     Broken(dev.contract_is_written, "exercises/CONTRACT.md", "# The contract", "# A contract", "grader.contract.document"),
     Broken(dev.contract_is_written, "exercises/schemas/model.json", None, None, "grader.contract.document"),
     Broken(dev.shared_links_lead_somewhere, MAP, "(CONTRACT.md)", "(CONTRACTS.md)", "the link CONTRACTS.md leads nowhere"),
-    Broken(dev.reference_is_all_solutions, PREDICT, None, None, "copy exercises/02-package/solution/flightdelay/predict.py"),
-    Broken(dev.reference_is_all_solutions, PREDICT, "def run(", "def go(", "copy exercises/02-package/solution"),
+    Broken(dev.reference_is_all_solutions, TEST, None, None, "copy exercises/02-package/solution/flightdelay/test.py"),
+    Broken(dev.reference_is_all_solutions, TEST, "def main(", "def go(", "copy exercises/02-package/solution"),
     Broken(dev.texts_exist, HINTS, None, None, "is missing; write it"),
     Broken(dev.texts_exist, EXPLAINED, None, None, "is missing; write it"),
     Broken(dev.brief_has_its_shape, BRIEF, "# 01 baseline:", "# Baseline:", "# 01 baseline: "),
@@ -298,10 +298,10 @@ def test_nothing_is_overwritten(kit):
 
 
 def test_one_file_in_the_way_keeps_all_others_from_being_written(kit):
-    (kit / "grader/checks/s04_features.py").write_text("mine")
-    with pytest.raises(NotPossible, match=r"s04_features\.py is there already"):
-        new_stage("04-features", kit)
-    assert not (kit / "exercises/04-features").exists()
+    (kit / "grader/checks/s06_registry.py").write_text("mine")
+    with pytest.raises(NotPossible, match=r"s06_registry\.py is there already"):
+        new_stage("06-registry", kit)
+    assert not (kit / "exercises/06-registry").exists()
 
 
 @pytest.mark.parametrize(

@@ -165,14 +165,16 @@ FEATURES = Command(
             ),
         ),
     ),
-    refuses="definitions with an unknown kind, an unknown or missing key, a table or column that is not there, a duration or zone that "
-    "is none, or a name twice or `row_id`; the refusal's `key` is the name of the feature, null where there is none",
+    refuses="definitions with an unknown kind, an unknown or missing key, a table or column that is not there, a duration, zone or part that "
+    "is none, or a name twice or `row_id`; the refusal's `key` is the name of the feature, null where there is none. What else makes no "
+    "sense, such as a mean of texts, a look-up by another column than the key, or the hour of a text, may be refused or not",
     rules=(
         "A value may be used if and only if it was known at the decision of the row.",
         "What a row gets depends on that row and the data, not on its neighbours, their number or their order, and not on the "
         "order of rows in the data.",
         "--spec is any set of definitions, not only your own. `train` and `predict` use those of the file that the manifest "
-        "names as `features`, and the model learns from all of them: who adds an entry there need change nothing else.",
+        "names as `features`, and the model learns from all of them: who adds an entry there need change nothing else. `predict` may "
+        "use those that its model was trained with.",
     ),
 )  # fmt: skip
 
