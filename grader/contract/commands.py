@@ -166,8 +166,8 @@ FEATURES = Command(
         ),
     ),
     refuses="definitions with an unknown kind, an unknown or missing key, a table or column that is not there, a duration, zone or part "
-    "that is none, or a name twice or `row_id`; the refusal's `key` is the name of the feature, null where there is none. What else makes no "
-    "sense, such as a mean of texts, a look-up by another column than the key, or the hour of a text, may be refused or not",
+    "that is none, or a name twice or `row_id`; the refusal's `key` is the name of the feature, null where there is none. What else makes "
+    "no sense, such as a mean of texts, a look-up by another column than the key, or the hour of a text, may be refused or not",
     rules=(
         "A value may be used if and only if it was known at the decision of the row.",
         "What a row gets depends on that row and the data, not on its neighbours, their number or their order, and not on the "

@@ -152,8 +152,8 @@ RULES = (
     "`table` is a table of the use case and `column` one of its columns, or `label` (in the table of the `entity`), which is 1 where "
     "the use case's label holds and 0 where it does not. `time` is that of the table.",
     "When a value became known: of `label`, in the `known_at` of the label; of a column that the table's `known` names, in the column "
-    "named there; of every other column, in the table's `known_at`. So as a part of history a schedule counts once its row does, though the "
-    "schedule of the row to compute is always known.",
+    "named there; of every other column, in the table's `known_at`. So as a part of history a schedule counts once its row does, though "
+    "the schedule of the row to compute is always known.",
     "A value is known if its `known_at` is there and at most `decision_at`. Values that are null are no values: `asof` and `age` look "
     "behind them, `mean` and `count` leave them out. Of values with the same `time` the one that became known last counts, and "
     "of those the one with the greatest `key`.",
