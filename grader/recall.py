@@ -21,7 +21,7 @@ SKIPPED_FOLDERS = frozenset({
     ".git", ".hg", ".svn", ".venv", "venv", ".mlekit", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
     ".ruff_cache", ".tox", ".nox", ".hypothesis", "node_modules", "mlruns", "mlartifacts",
 })  # fmt: skip
-SKIPPED_ENDINGS = (".pyc", ".pyo", ".egg-info")
+SKIPPED_ENDINGS = (".pyc", ".pyo", ".egg-info", "mlflow.db", "mlflow.db-journal")
 
 
 def answer(argv: Sequence[str], compute: Callable[[], int | None]) -> int | None:

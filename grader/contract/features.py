@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -298,6 +298,13 @@ def parse_features(text: str) -> list[Feature]:
                 f"features.toml defines {name} {names.count(name)} times; a name stands for one feature"
             )
     return found
+
+
+def lookback(features: Sequence[Feature]) -> timedelta:
+    """How long before a decision features look back at most."""
+    spans = [f.max_age for f in features if isinstance(f, AsofFeature)]
+    spans += [f.window for f in features if isinstance(f, WindowFeature)]
+    return max(map(duration, spans), default=timedelta())
 
 
 def _parsed(number: int, entry: Any) -> Feature:
