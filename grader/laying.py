@@ -23,7 +23,9 @@ BRIEFS = "briefs"
 BACKUPS = "backups"
 DATA_MONTHS = 6  # of the real year, to work with; the grader brings its own
 DATA_ROWS = 2_000
-IGNORED = "data/\nrows.parquet\nout/\nmlruns/\nmlartifacts/\n.mlekit/\n.venv/\n__pycache__/\n.ipynb_checkpoints/\n"
+IGNORED = (
+    "data/\nrows.parquet\nout/\nmlruns/\nmlartifacts/\nmlflow.db\n.mlekit/\n.venv/\n__pycache__/\n.ipynb_checkpoints/\n"
+)
 
 
 class NotPossible(ValueError):

@@ -186,7 +186,7 @@ STALENESS_STUDY = Command(
         USECASE, DATA,
         Argument(
             "--config", "F",
-            "a configuration as for `train`: its `seed` and `train_start` hold for all models, `train_end` for the first",
+            "a configuration as for `train`: its `train_end` says which model is the first; all else holds for all models",
         ),
         out_file("the study, Parquet"),
     ),
@@ -375,7 +375,8 @@ RUN = (
     ("metric", ("baseline.log_loss", "baseline.brier"),
      "of a constant on the validation rows: the late rate of the landed flights of the window before them"),
     ("tag", ("mlekit.dataset_hash",), "`dataset_hash` in the manifest of the data"),
-    ("tag", ("mlekit.code_hash",), "any text that is another one when any file of the submission is, and else the same"),
+    ("tag", ("mlekit.code_hash",), "any text that is another one when any file of the submission is, and else the same; the "
+     "working directory of a command is a clean copy and holds nothing else"),
     ("artifact", ("validation.parquet",), "the validation rows (see below)"),
     ("model", (), "under any name: the logged model (see below), whose URI is in `train.json`"),
 )  # fmt: skip

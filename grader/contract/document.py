@@ -378,11 +378,13 @@ From this stage on `train` logs one MLflow run to the experiment that `MLFLOW_EX
 {_table(["entry", "name", "what it is"], [[kind, ", ".join(f"`{name}`" for name in names), text] for kind, names, text in commands.RUN])}
 
 - **Status.** The run is `FINISHED` once all of this is there, and only then. A training that is refused or crashes leaves no run
-  that is finished; it may leave a failed one, or none. Data of which a file cannot be read is no training that went well.
-- **Nothing else moves them.** Two trainings on the same files, data and configuration log the same values.
-- **Validation rows** are the landed flights of the last days of the window, from some day to `train_end`: all of them, at least a tenth and
-  at most half of the window's. The logged model has not learned from them and was not chosen by them, so early stopping on them is
-  learning from them: with their outcomes exchanged it has to be the same model. `rows` in `model.json` counts what was learned from.
+  that is finished; it may leave a failed one, or none. So does one where a file that the manifest lists cannot be read.
+- **The same again.** Two trainings on the same files, data and configuration log the same values.
+- **Personal data.** Nothing of a column that this page does not name is in store, model or input example.
+- **Validation rows** are the landed flights of the last days of the window, from some day to `train_end`: all of them, at least a
+  tenth and at most half of the window's. The logged model has not learned from them and was not chosen by them, so early stopping
+  on them is learning from them: with other outcomes of theirs, and another share of late ones, it has to be the same model. `rows`
+  in `model.json` counts what was learned from. A window that cannot be split so is refused like one without flights.
 - **Metrics.** The log loss is the mean of `-log` of the probability of what happened, with probabilities clipped to
   2.2e-16 and 1 less that, as scikit-learn does it; the Brier score is the mean squared difference of probability and label.
 - **Stores.** Each command gets a store of its own that is empty but for the experiment. `predict` with a URI gets that in which the model
@@ -488,7 +490,8 @@ def _command(command: Command) -> str:
 def _written(written: Written, stage: str) -> str:
     """A file that a command writes, and its columns or keys."""
     path = written.path if written.path in ("anything else", "the file of --out") else f"`{written.path}`"
-    planned = "" if written.stage == stage else f" (from stage {written.stage} on; planned)"
+    later = "" if implemented(written.stage) else "; planned"
+    planned = "" if written.stage == stage else f" (from stage {written.stage} on{later})"
     head = f"It writes {path}: {written.meaning}{planned}."
     if written.columns:
         return f"{head}\n\n{_columns(written.columns)}"

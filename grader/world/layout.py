@@ -121,20 +121,30 @@ def scrambled(rows: Rows, share: float, seed: int) -> Scrambled:
 
 
 def exchange_outcomes(
-    path: Path, which: Callable[[pd.DataFrame], pd.Series], draw: np.random.Generator, shuffle: bool = False
+    path: Path,
+    which: Callable[[pd.DataFrame], pd.Series],
+    draw: np.random.Generator,
+    shuffle: bool = False,
+    late_share: float | None = None,
 ) -> None:
     """Rewrite a flights file so that landed flights among `which` exchange what became known after departure.
 
-    Which flights landed stays as it was, and times are moved to each flight's own schedule. `shuffle` also puts the rows
-    into another order.
+    Which flights landed stays as it was, and times and minutes in the air are moved to each flight's own schedule. `late_share` lets
+    that share of them be late instead of as many as before, so that not even their number is left; `shuffle` also puts the rows into
+    another order.
     """
     import numpy as np
     import pandas as pd
 
     flights = pd.read_parquet(path)
     chosen = np.flatnonzero((which(flights) & flights["outcome"].eq("flown")).to_numpy())
+    late = (flights["arr_delay_min"] > LATE_MINUTES).to_numpy()[chosen]
     other = draw.permutation(chosen)
+    if late_share is not None and late.any() and not late.all():
+        weight = np.where(late, late_share / late.sum(), (1 - late_share) / (~late).sum())
+        other = draw.choice(chosen, len(chosen), p=weight)
     minute = pd.Timedelta(minutes=1)
+    ground = (flights["arr_time"] - flights["dep_time"]).dt.total_seconds() / 60 - flights["air_time_min"]
     for name in ("dep_delay_min", "arr_delay_min"):
         flights.loc[chosen, name] = flights[name].to_numpy()[other]
     landed = flights["outcome"].eq("flown")
@@ -147,6 +157,8 @@ def exchange_outcomes(
         "label_known_at": arrived,
     }.items():
         flights[name] = flights[name].where(~landed, value.dt.as_unit("us"))
+    air = ((arrived - departed).dt.total_seconds() / 60 - ground).clip(lower=15)
+    flights.loc[chosen, "air_time_min"] = air.iloc[chosen]
     _write(flights.iloc[draw.permutation(len(flights))] if shuffle else flights, path)
 
 
@@ -157,11 +169,12 @@ def copy_with_exchanged_outcomes(
     name: str,
     which: Callable[[pd.DataFrame], pd.Series],
     shuffle: bool = False,
+    late_share: float | None = None,
 ) -> Path:
     """Copy a DATA folder, exchanging outcomes among `which` flights of each month; `name` chooses the draw."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     for path in sorted((target / "flights").glob("*.parquet")):
-        exchange_outcomes(path, which, stream(world.seed or 0, f"{name} {path.name}"), shuffle=shuffle)
+        exchange_outcomes(path, which, stream(world.seed or 0, f"{name} {path.name}"), shuffle, late_share)
     return target
 
 
