@@ -491,8 +491,9 @@ def rows_stand_alone(grading: Grading) -> Finding:
     Accepts: any order of work inside.
     """
     given_ = grading.get(given)
+    every = grading.get(found)
     positions, second = grading.get(in_other_company)
-    first = grading.get(found).iloc[positions].reset_index(drop=True)
+    first = every.iloc[positions].reset_index(drop=True)
     right = grading.get(expected).iloc[positions].reset_index(drop=True)
     filled = right.iloc[:, 1:].notna() & first.iloc[:, 1:].notna()
     if filled.to_numpy().sum() < BARS["moved"] * right.iloc[:, 1:].notna().to_numpy().sum():
