@@ -125,13 +125,13 @@ def exchange_outcomes(
     which: Callable[[pd.DataFrame], pd.Series],
     draw: np.random.Generator,
     shuffle: bool = False,
-    late_share: float | None = None,
+    turned: bool = False,
 ) -> None:
     """Rewrite a flights file so that landed flights among `which` exchange what became known after departure.
 
-    Which flights landed stays as it was, and times and minutes in the air are moved to each flight's own schedule. `late_share` lets
-    that share of them be late instead of as many as before, so that not even their number is left; `shuffle` also puts the rows into
-    another order.
+    Which flights landed stays as it was, and times and minutes in the air are moved to each flight's own schedule. `turned` gives
+    late flights outcomes of punctual ones and the reverse, so that not even how many were late is left, and what fitted best fits
+    worst; `shuffle` also puts the rows into another order.
     """
     import numpy as np
     import pandas as pd
@@ -140,9 +140,8 @@ def exchange_outcomes(
     chosen = np.flatnonzero((which(flights) & flights["outcome"].eq("flown")).to_numpy())
     late = (flights["arr_delay_min"] > LATE_MINUTES).to_numpy()[chosen]
     other = draw.permutation(chosen)
-    if late_share is not None and late.any() and not late.all():
-        weight = np.where(late, late_share / late.sum(), (1 - late_share) / (~late).sum())
-        other = draw.choice(chosen, len(chosen), p=weight)
+    if turned and late.any() and not late.all():
+        other = np.where(late, draw.choice(chosen[~late], len(chosen)), draw.choice(chosen[late], len(chosen)))
     minute = pd.Timedelta(minutes=1)
     ground = (flights["arr_time"] - flights["dep_time"]).dt.total_seconds() / 60 - flights["air_time_min"]
     for name in ("dep_delay_min", "arr_delay_min"):
@@ -169,12 +168,12 @@ def copy_with_exchanged_outcomes(
     name: str,
     which: Callable[[pd.DataFrame], pd.Series],
     shuffle: bool = False,
-    late_share: float | None = None,
+    turned: bool = False,
 ) -> Path:
     """Copy a DATA folder, exchanging outcomes among `which` flights of each month; `name` chooses the draw."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     for path in sorted((target / "flights").glob("*.parquet")):
-        exchange_outcomes(path, which, stream(world.seed or 0, f"{name} {path.name}"), shuffle, late_share)
+        exchange_outcomes(path, which, stream(world.seed or 0, f"{name} {path.name}"), shuffle, turned)
     return target
 
 
