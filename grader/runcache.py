@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -72,9 +72,18 @@ class RunCache:
         self._prune()
 
     def key(
-        self, label: str, argv: Sequence[Argument], env: dict[str, Argument], mounts: Iterable[Mount], rung: str
+        self,
+        label: str,
+        argv: Sequence[Argument],
+        env: dict[str, Argument],
+        mounts: Iterable[Mount],
+        rung: str,
+        earlier: Mapping[str, Path] | None = None,
     ) -> str:
-        """The hash of what decides the outcome of a run; `label` keeps two deliberate repetitions apart. Raises NotKept."""
+        """The hash of what decides the outcome of a run; `label` keeps two deliberate repetitions apart. Raises NotKept.
+
+        `earlier` are the folders whose copies it goes on with.
+        """
         described = {
             "label": label,
             "kit": __version__,
@@ -82,6 +91,7 @@ class RunCache:
             "argv": [_described(part) for part in argv],
             "env": {name: _described(value) for name, value in sorted(env.items())},
             "mounts": {mount.name: content_of(mount.source) for mount in mounts if not mount.writable},
+            "earlier": {name: content_of(folder) for name, folder in (earlier or {}).items()},
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 

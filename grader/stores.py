@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -63,19 +63,27 @@ class Stores:
         return mount
 
     def go_on(self, earlier: Path, folder: Path) -> Mount:
-        """Put a copy of an earlier store into a new `folder`: MLflow also writes where it only reads.
+        """Put a copy of an earlier store into a new `folder`. Raises SandboxFault.
 
-        Where a job sees folders at their real paths it has to be the earlier one itself, since that is what paths in it say.
+        MLflow keeps absolute paths: where a job sees folders at their real paths, the copy is told that it lies elsewhere.
         """
+        copy_files(earlier, folder)
+        mount = Mount(folder, NAME, writable=True)
         if self.sandbox.name == "plain":
-            return Mount(earlier, NAME, writable=True)
-        for where, _, names in os.walk(earlier):
-            target = folder / Path(where).relative_to(earlier)
-            target.mkdir(parents=True)
-            for path in (Path(where, name) for name in names):
-                if path.is_file() and not path.is_symlink():
-                    shutil.copyfile(path, target / path.name, follow_symlinks=False)
-        return Mount(folder, NAME, writable=True)
+            kit = Mount(INSIDE, "kit")
+            was, now = (self.sandbox.path(Mount(place, NAME)) for place in (earlier, folder))
+            job = Job(
+                ["python", kit / "move_store.py", mount / DATABASE, was, now],
+                [kit, mount],
+                cwd=mount,
+                env={**TOOL_ENVIRONMENT, "HOME": "/tmp"},
+                limits=Limits(seconds=MAKE_SECONDS),
+                network=False,
+            )
+            finished = self.sandbox.start(job).wait()
+            if not finished.ok:
+                raise SandboxFault(f"a copied MLflow store could not be told where it lies: {finished.output[-300:]}")
+        return mount
 
     def untouched(self, folder: Path) -> bool:
         """Whether nothing was logged to a store since it was laid down."""
@@ -143,6 +151,16 @@ class Stores:
         if not finished.ok or made.is_symlink() or not made.is_file():
             raise SandboxFault(f"the submission's MLflow could not make an empty store: {finished.output[-300:]}")
         return made
+
+
+def copy_files(earlier: Path, folder: Path, without: Collection[str] = ()) -> None:
+    """Copy the regular files below a folder that a submission wrote to; what is no plain file or folder stays behind."""
+    for where, _, names in os.walk(earlier):
+        target = folder / Path(where).relative_to(earlier)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in (Path(where, name) for name in names if name not in without):
+            if path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, target / path.name, follow_symlinks=False)
 
 
 def _make(folder: Path) -> None:

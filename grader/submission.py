@@ -132,6 +132,7 @@ class Ran:
     refusal: Path
     module: str | None = None
     tracking: Path | None = None  # the MLflow store, where something was logged
+    state: Path | None = None  # what MLEKIT_STATE held at its end
 
     @property
     def ok(self) -> bool:
@@ -172,6 +173,9 @@ class Record:
     job: Job
     out: Path
     finished: Finished
+    earlier: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # the folders of earlier runs that it went on with, by mount
 
 
 @dataclass
@@ -205,26 +209,72 @@ class Submission:
         network: bool = False,
         in_turn: bool = False,
         tracking: Path | None = None,
+        state: Path | None = None,
     ) -> Ran:
         """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
 
         `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call. `network` lets
         it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there. `tracking`
-        is the store of an earlier run, of which the command gets a copy; without, it has an empty one of its own.
+        and `state` are the store and the state of an earlier run, of which the command gets copies; without, it has empty ones.
         """
-        for name in ("out", "state"):
-            (out / name).mkdir(parents=True, exist_ok=True)
-        written, state = Mount(out / "out", "out", writable=True), Mount(out / "state", "state", writable=True)
-        job = self.job(argv, [*reads, *tools], written, state, limits, env, self._store(out, tracking))
+        given = self._state(out, state)
+        written = Mount(out / "out", "out", writable=True)
+        written.source.mkdir(parents=True, exist_ok=True)
+        job = self.job(argv, [*reads, *tools], written, given, limits, env, self._store(out, tracking))
         job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
-        finished = self._finish(job, out, in_turn)
-        self.records.append(Record(self.labels.get(out, command), job, out, finished))
-        words = [word for word in argv if isinstance(word, str)]
+        earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
+        finished = self._finish(job, out, in_turn, earlier)
+        return self._ran(command, job, out, finished, earlier)
+
+    def run_together(
+        self,
+        command: str,
+        argvs: Sequence[Sequence[Argument]],
+        reads: Sequence[Mount],
+        outs: Sequence[Path],
+        limits: Limits,
+        tracking: Path,
+    ) -> list[Ran]:
+        """Run command lines at the same time on one store, a copy of `tracking`, and one state; each has its own of `outs`."""
+        first = outs[0]
+        state, store = self._state(first, None), self._store(first, tracking)
+        jobs = []
+        for number, (argv, out) in enumerate(zip(argvs, outs, strict=True)):
+            written = Mount(out / "out", "out", writable=True)
+            written.source.mkdir(parents=True, exist_ok=True)
+            env = {"MLEKIT_REFUSAL": written / f"refusal-{number}.json"}
+            jobs.append(self.job(argv, [*reads], written, state, limits, env, store))
+        with self.sandbox.turn:
+            running = [self.sandbox.start(job) for job in jobs]
+            ended = [service.wait() for service in running]
+        self.seconds += sum(finished.seconds for finished in ended)
+        found = []
+        for number, (job, out, finished) in enumerate(zip(jobs, outs, ended, strict=True)):
+            ran = self._ran(command, job, out, finished, {stores.NAME: tracking})
+            found.append(
+                replace(
+                    ran,
+                    refusal=out / "out" / f"refusal-{number}.json",
+                    tracking=first / stores.NAME,
+                    state=state.source,
+                )
+            )
+        return found
+
+    def _ran(self, command: str, job: Job, out: Path, finished: Finished, earlier: Mapping[str, Path]) -> Ran:
+        self.records.append(Record(self.labels.get(out, command), job, out, finished, earlier))
+        words = [word for word in job.argv if isinstance(word, str)]
         module = words[2] if len(words) > 2 and words[1] == "-m" else None
-        logged = out / stores.NAME
-        return Ran(
-            command, finished, out / "out", out / "state" / "refusal.json", module, logged if logged.is_dir() else None
-        )
+        logged, state = out / stores.NAME, out / "state"
+        tracking = logged if logged.is_dir() else None
+        return Ran(command, finished, out / "out", state / "refusal.json", module, tracking, state)
+
+    def _state(self, out: Path, earlier: Path | None) -> Mount:
+        """The folder MLEKIT_STATE: empty, or with what an earlier run left there."""
+        (out / "state").mkdir(parents=True, exist_ok=True)
+        if earlier is not None:
+            stores.copy_files(earlier, out / "state", without={"refusal.json"})
+        return Mount(out / "state", "state", writable=True)
 
     def _store(self, out: Path, earlier: Path | None) -> Mount | None:
         """The store that a command sees: always at the same place, since MLflow keeps absolute paths."""
@@ -259,7 +309,7 @@ class Submission:
             network=False,
         )
 
-    def _finish(self, job: Job, out: Path, in_turn: bool) -> Finished:
+    def _finish(self, job: Job, out: Path, in_turn: bool, earlier: Mapping[str, Path]) -> Finished:
         """Run a job, or lay down what it wrote when it was last run on exactly the same.
 
         A store to which nothing was logged is not left behind.
@@ -272,7 +322,9 @@ class Submission:
             self._drop_empty_store(out)
         else:
             try:
-                key = self.cache.key(self.labels.get(out, ""), job.argv, dict(job.env), job.mounts, self.sandbox.name)
+                key = self.cache.key(
+                    self.labels.get(out, ""), job.argv, dict(job.env), job.mounts, self.sandbox.name, earlier
+                )
             except NotKept:
                 key = None
             kept = self.cache.load(key, out) if key else None

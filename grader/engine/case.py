@@ -13,12 +13,14 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grader import stores
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
+from grader.sandbox.reader import INSIDE
 from grader.submission import Record, Submission
 
 if TYPE_CHECKING:
@@ -41,16 +43,14 @@ def lay_down(folder: Path, home: Path, submission: Submission, rows: tuple[CaseR
     for record in records:
         _given(record, submission, folder, names, budget)
     given = {source: folder / name for source, name in names.items()}
-    for number, record in enumerate(records, 1):
-        here = folder / f"{number}-{_plain(record.label)}"
+    places_of = {record.out: folder / f"{number}-{_plain(record.label)}" for number, record in enumerate(records, 1)}
+    wrote = {out: here / "wrote" for out, here in places_of.items()}
+    for record in records:
+        here = places_of[record.out]
         here.mkdir(parents=True)
         (here / "output.txt").write_text(record.finished.output, encoding="utf-8")
-        budget.copy(record.out, here / "wrote")
-        places = {
-            submission.folder: Path(),
-            **given,
-            record.out: here / "wrote",
-        }
+        budget.copy(record.out, here / "wrote", without=stores.NAME if stores.NAME in record.earlier else None)
+        places = {submission.folder: Path(), **given, **wrote}
         _commands(record, submission, folder)
         (here / "run.sh").write_text(_script(record, submission, home, places), encoding="utf-8")
 
@@ -62,6 +62,11 @@ def _given(record: Record, submission: Submission, folder: Path, names: dict[Pat
             continue
         names[mount.source] = _plain(submission.labels.get(mount.source, mount.name))
         budget.copy(mount.source, folder / names[mount.source])
+    for name, source in record.earlier.items():
+        if source not in names:
+            label = submission.labels.get(source) or f"{name}-after-{submission.labels.get(source.parent, 'us')}"
+            names[source] = _plain(label)
+            budget.copy(source, folder / names[source])
 
 
 def _commands(record: Record, submission: Submission, folder: Path) -> None:
@@ -78,7 +83,9 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
         if not isinstance(value, Mount):
             return _word(submission, value)
         outside = value.outside()
-        if value.before:  # a store: its paths are those of the sandbox, so a run of one's own begins another
+        if (
+            value.before and not record.earlier
+        ):  # a store: its paths are those of the sandbox, so a run of one's own begins another
             outside = outside.with_name("again.db")
         for source, place in places.items():
             if outside.is_relative_to(source):
@@ -89,6 +96,7 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
     lines = [
         WELL if record.finished.ok else "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
         *_emptied(record, spelled),
+        *_gone_on(record, submission, places, spelled),
         *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in ("PATH", "HOME", "TMPDIR")),
         "exec " + shlex.join(spelled(part) for part in record.job.argv),
     ]  # fmt: skip
@@ -101,6 +109,27 @@ def _emptied(record: Record, spelled: Callable[[Argument], str]) -> Iterator[str
         if mount.writable and mount.source.is_relative_to(record.out):
             place = shlex.quote(spelled(mount))
             yield f"rm -rf {place} && mkdir -p {place} || exit"
+
+
+def _gone_on(
+    record: Record, submission: Submission, places: Mapping[Path, Path], spelled: Callable[[Argument], str]
+) -> Iterator[str]:
+    """Commands that lay down again what an earlier run had left; an MLflow store is told that it lies elsewhere now."""
+    for mount in record.job.mounts:
+        if (source := record.earlier.get(mount.name)) is None:
+            continue
+        yield f"cp -R {shlex.quote(str(places[source]))}/. {shlex.quote(spelled(mount))}/ || exit"
+        if mount.name == stores.NAME:
+            was = submission.sandbox.path(Mount(source, stores.NAME))
+            line = [
+                sys.executable,
+                "-I",
+                str(INSIDE / "move_store.py"),
+                spelled(mount / stores.DATABASE),
+                was,
+                spelled(mount),
+            ]
+            yield f"{shlex.join(line)} || exit"
 
 
 def _word(submission: Submission, word: str) -> str:
@@ -117,9 +146,11 @@ class Budget:
     def __init__(self) -> None:
         self.bytes, self.files = MAX_TOTAL_MB << 20, MAX_FILES
 
-    def copy(self, source: Path, target: Path) -> None:
+    def copy(self, source: Path, target: Path, without: str | None = None) -> None:
         """Copy the regular files of a folder as far as the budget goes; what cannot be read or named is left out."""
         for relative, path in _regular(source):
+            if relative.parts[0] == without:
+                continue
             try:
                 handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:

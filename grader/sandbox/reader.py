@@ -138,8 +138,22 @@ class Reader:
             run["validation"] = _read(table)
         return answer
 
+    def registry(self, path: Path, name: str, model: str) -> dict[str, Any]:
+        """The `versions` and `aliases` of a registered model in an MLflow store, mounted as `name`. Raises Unreadable."""
+        answer = self._ask("registry", path, Text(model), seen_as=name)
+        if not isinstance(answer.get("versions"), dict) or not isinstance(answer.get("aliases"), dict):
+            raise Unreadable("could not be read as a store")
+        return answer
+
+    def lines(self, path: Path) -> list[Any]:
+        """The lines of a file of JSON lines, None for each that is no JSON. Raises Unreadable."""
+        answer = self._ask("lines", path, MAX_JSON_BYTES)
+        if not isinstance(found := answer.get("lines"), list):
+            raise Unreadable("could not be read")
+        return [line.get("value") if isinstance(line, dict) else None for line in found]
+
     def _ask(self, kind: str, path: Path, *more: int | Mount | Text, seen_as: str = "read") -> dict[str, Any]:
-        whole = kind in ("folder", "search", "store")
+        whole = kind in ("folder", "search", "store", "registry")
         if whole:
             _folder(path)
         else:

@@ -5,6 +5,8 @@
     python read.py folder FOLDER ANSWER MAX_FILES MAX_FILE_BYTES MAX_ROWS MAX_VALUES MAX_JSON_BYTES
     python read.py search FOLDER ANSWER MAX_FILES MAX_FILE_BYTES MAX_ROWS MAX_VALUES WANTED
     python read.py store FOLDER ANSWER MAX_ROWS MAX_VALUES RUN_ID MODEL_URI
+    python read.py registry FOLDER ANSWER MODEL_NAME
+    python read.py lines FILE ANSWER MAX_BYTES
 
 A crafted file can at most take over this process, which sees that file or folder, nothing else, and no network.
 """
@@ -66,6 +68,22 @@ def read_json(path, max_bytes):
     if len(data) > max_bytes:
         return {"problem": f"it is larger than {max_bytes} bytes"}
     return {"value": json.loads(data.decode("utf-8"))}
+
+
+def read_lines(path, max_bytes):
+    """Each line of a file as JSON; a line that is none is a problem of its own."""
+    with open(path, "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        return {"problem": f"it is larger than {max_bytes} bytes"}
+    lines = []
+    for line in data.split(b"\n"):
+        try:
+            if line.strip():
+                lines.append({"value": json.loads(line.decode("utf-8"))})
+        except ValueError:
+            lines.append({"problem": "is no JSON"})
+    return {"lines": lines}
 
 
 def files_of(folder, max_files, max_bytes):
@@ -162,11 +180,7 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
 
     MLflow keeps absolute paths, so the folder is seen where the submission saw it.
     """
-    database = os.path.join(folder, "mlflow.db")
-    found = os.lstat(database) if os.path.lexists(database) else None
-    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_DATABASE:
-        raise ValueError("there is no mlflow.db, or it is no file of a usual size")
-    connection = open_database(database)
+    connection = open_database(folder)
     ask = lambda text, *values: connection.execute(text, values).fetchmany(MOST_ENTRIES)  # noqa: E731
     try:
         runs = {
@@ -201,10 +215,33 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
         connection.close()
 
 
-def open_database(path):
+def read_registry(folder, name):
+    """The versions and aliases of a registered model in an MLflow store."""
+    connection = open_database(folder)
+    ask = lambda text: connection.execute(text, (name,)).fetchmany(MOST_ENTRIES)  # noqa: E731
+    try:
+        rows = ask("SELECT version, run_id, source, current_stage FROM model_versions WHERE name = ? ORDER BY version")
+        versions = {
+            str(v): {"run": run, "source": source, "deleted": stage == DELETED} for v, run, source, stage in rows
+        }
+        aliases = ask("SELECT alias, version FROM registered_model_aliases WHERE name = ?")
+        return shortened({"versions": versions, "aliases": {alias: str(version) for alias, version in aliases}})
+    finally:
+        connection.close()
+
+
+DELETED = "Deleted_Internal"  # the stage of a version that was deleted, as MLflow's store has it
+
+
+def open_database(folder):
     """The database for reading only, whatever state its writer left it in."""
     import sqlite3
     import urllib.parse
+
+    path = os.path.join(folder, "mlflow.db")
+    found = os.lstat(path) if os.path.lexists(path) else None
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_DATABASE:
+        raise ValueError("there is no mlflow.db, or it is no file of a usual size")
 
     def opened(mode):
         connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True)
@@ -291,6 +328,7 @@ def shortened(value):
 
 READ = {
     "parquet": read_parquet, "json": read_json, "folder": read_folder, "search": search_folder, "store": read_store,
+    "registry": read_registry, "lines": read_lines,
 }  # fmt: skip
 
 
