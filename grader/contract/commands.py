@@ -5,7 +5,17 @@ The names are those of `manifest.CommandName`; a test holds them equal. Stages o
 
 from __future__ import annotations
 
-from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, SuiteResult, TrainRecord
+from grader.contract.outputs import (
+    AuditRecord,
+    BaselineReport,
+    FeedReport,
+    GateDecision,
+    ModelRecord,
+    RollbackRecord,
+    SuiteResult,
+    TrainRecord,
+    VersionRecord,
+)
 from grader.contract.parts import Argument, Column, Command, Key, Variable, Written
 from grader.contract.tables import PREDICTION, QUARANTINE, REAL, STALENESS, TEXT, TIME, VALIDATION
 
@@ -76,7 +86,8 @@ PREDICT = Command(
         Argument(
             "--model",
             "REF",
-            "the folder that `train` wrote, read-only; from stage 05 on also the URI of a logged model, `models:/ID` or `runs:/ID/NAME`",
+            "the folder that `train` wrote, read-only; from stage 05 on also the URI of a logged model, `models:/ID` or "
+            "`runs:/ID/NAME`; from stage 06 on also that of a registered one, `models:/NAME/VERSION` or `models:/NAME@ALIAS`",
         ),
         DATA,
         ROWS,
@@ -89,7 +100,6 @@ PREDICT = Command(
         "The data goes on after the decision about a row, as in any backtest, and holds other flights of that day; the rows "
         "themselves are not in it. What was not known at the decision may not be used.",
     ),
-    later=(("06", "REF may also name a registered model, `models:/NAME@ALIAS`"),),
 )
 
 TEST = Command(
@@ -200,35 +210,48 @@ STALENESS_STUDY = Command(
     ),
 )  # fmt: skip
 
-GATES = ("not_better", "too_good", "slice", "calibration", "latency", "schema")
+REGISTER = Command(
+    "register",
+    "06",
+    "Put the model of a finished run into the registry.",
+    (USECASE, Argument("--run-id", "ID", "the MLflow run"), out_file("the version, JSON")),
+    (Written("the file of --out", "06", "which version it is", model=VersionRecord),),
+    refuses="a run that is not there or not finished",
+    rules=(
+        "The version is of the use case's `model_name`, and its source is the run's logged model, that of `train.json`. Registered again, "
+        "a run keeps its version. No alias moves.",
+    ),
+)  # fmt: skip
+
+PROMOTE = Command(
+    "promote",
+    "06",
+    "Let a challenger pass the gate, or refuse it.",
+    (USECASE, Argument("--version", "N", "the challenger"), DATA, out_file("the decision, JSON")),
+    (
+        Written("the file of --out", "06", "the decision", model=GateDecision),
+        Written("MLEKIT_STATE/audit.jsonl", "06", "one line more", model=AuditRecord),
+    ),
+    refuses="a version that is not there. To find a challenger wanting is its work, and ends with exit code 0",
+)  # fmt: skip
+
+ROLLBACK = Command(
+    "rollback",
+    "06",
+    "Make the champion before this one champion again.",
+    (USECASE, out_file("what changed, JSON")),
+    (
+        Written("the file of --out", "06", "what changed", model=RollbackRecord),
+        Written("MLEKIT_STATE/audit.jsonl", "06", "one line more", model=AuditRecord),
+    ),
+    refuses="to go back where no champion before is known",
+    rules=(
+        "Each rollback takes back one promotion that is not taken back yet, the last first. So it works twice in a row, and does not go "
+        "back and forth. Versions that were deleted meanwhile are passed over.",
+    ),
+)  # fmt: skip
 
 PLANNED = (
-    Command(
-        "register", "06", "Put a tracked run's model into the registry.",
-        (Argument("--run-id", "ID", "the MLflow run"), out_file("JSON")),
-        (Written("the file of --out", "06", "the version", keys=(Key("version", "string"),)),),
-    ),
-    Command(
-        "promote", "06", "Let a challenger pass the gate, or refuse it.",
-        (Argument("--version", "N", "the challenger"), DATA, out_file("JSON")),
-        (
-            Written("the file of --out", "06", "the decision", keys=(
-                Key("decision", "promoted or refused"), Key("champion_before", "string or null"),
-                Key("champion_after", "string or null"),
-                Key("reasons", "[{gate, metric, slice?, champion, challenger, bar}]", f"gate is one of {', '.join(GATES)}"),
-            )),
-            Written("STATE/audit.jsonl", "06", "one line a decision", keys=(
-                Key("at", "time"), Key("action", "string"), Key("from", "string or null"), Key("to", "string or null"),
-                Key("decision", "promoted or refused"), Key("reasons", "as above"),
-            )),
-        ),
-        rules=("The champion is the MLflow alias `champion` of the use case's `model_name`.",
-               "A registered model is a pyfunc: feature table in, table with `probability` out."),
-    ),
-    Command(
-        "rollback", "06", "Make the previous champion the champion again.", (out_file("JSON"),),
-        (Written("the file of --out", "06", "what changed", keys=(Key("from", "string"), Key("to", "string"))),),
-    ),
     Command(
         "pipeline", "07", "From the source to a registered model, month by month.",
         (USECASE, SOURCE, Argument("--months", "M[,M]", "months `YYYY-MM`"), STATE, NOW, out_file("JSON")),
@@ -335,7 +358,7 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, *PLANNED)
+COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, REGISTER, PROMOTE, ROLLBACK, *PLANNED)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (
@@ -350,7 +373,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("06", "`register`, `promote` through a gate, `rollback`, an audit log"),
     ("07", "`pipeline`: all of it in one flow, from a source that fails"),
     ("08", "`serve`: predictions, health, readiness and version over HTTP"),
     ("09", "metrics, a prediction log, `export-log`, `ops`"),

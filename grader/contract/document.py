@@ -13,9 +13,20 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, features, rules, tables
+from grader.contract import commands, endpoints, features, gates, rules, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
-from grader.contract.outputs import BaselineReport, FeedReport, ModelRecord, Refusal, SuiteResult, TrainRecord
+from grader.contract.outputs import (
+    AuditRecord,
+    BaselineReport,
+    FeedReport,
+    GateDecision,
+    ModelRecord,
+    Refusal,
+    RollbackRecord,
+    SuiteResult,
+    TrainRecord,
+    VersionRecord,
+)
 from grader.contract.parts import EXITS, IMPLEMENTED, Column, Command, Table, Written, implemented
 from grader.sandbox.base import MEBI, Limits
 from grader.sandbox.reader import MAX_FILE_MB, MAX_JSON_BYTES, MAX_ROWS
@@ -28,6 +39,10 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "test": SuiteResult,
     "feed-report": FeedReport,
     "refusal": Refusal,
+    "version": VersionRecord,
+    "decision": GateDecision,
+    "rollback": RollbackRecord,
+    "audit": AuditRecord,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
 
@@ -50,7 +65,7 @@ change**, and is here so that you can see where the road leads.
 | [The decision](#the-decision) | what may be known when |
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
-[04](#stage-04-the-features), [05](#stage-05-tracking) | what is called and must write |
+[04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -98,7 +113,7 @@ def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
-        _fourth_stage(), _fifth_stage(), _later(), REASONS, VERSIONS,
+        _fourth_stage(), _fifth_stage(), _sixth_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -404,6 +419,24 @@ null, texts are objects with None. It gives a table with the column `probability
 the same.
 
 {_commands_of("05")}"""
+
+
+def _sixth_stage() -> str:
+    gates_ = _table(
+        ["gate", "metric", "has to refuse a challenger where", "and must not where"],
+        [[f"`{g.name}`", f"`{g.metric}`" if g.metric else "yours", g.refuses, g.allows] for g in gates.GATES],
+    )
+    rules_ = "\n".join(f"- {rule}" for rule in gates.RULES)
+    return f"""\
+## Stage 06: the registry
+
+{rules_}
+
+### The gates
+
+{gates_}
+
+{_commands_of("06")}"""
 
 
 def _commands_of(stage: str) -> str:

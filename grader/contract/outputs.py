@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from grader.contract.gates import GateName
 from grader.contract.rules import RuleName, Status
 from grader.contract.sentences import sentence
 
@@ -137,6 +138,66 @@ class FeedReport(Output):
     rows_accepted: Count = Field(description="Rows in `accepted/`; 0 if it is refused.")
     rows_quarantined: Count = Field(description="Rows that are quarantined, each counted once; 0 if it is refused.")
     findings: list[FeedFinding] = Field(description="Each broken rule once for each table and column.")
+
+
+class VersionRecord(Output):
+    """Which version `register` gave a run's model (stage 06)."""
+
+    FILE = "the result of `register`"
+
+    version: Said = Field(description="The version in the registry.")
+
+
+class Reason(BaseModel):
+    """Why a challenger was refused: one gate that said no."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
+
+    gate: GateName = Field(description="The gate.")
+    metric: Said = Field(description="What was measured.")
+    champion: float | None = Field(description="What the champion got; null where there is no such number.")
+    challenger: float | None = Field(description="What the challenger got.")
+    bar: float | None = Field(description="What would have been allowed.")
+    slice: str | None = Field(None, description="For the gate `slice`: column and value, `origin=JFK`.")
+
+
+class GateDecision(Output):
+    """What `promote` decided (stage 06)."""
+
+    FILE = "the result of `promote`"
+
+    decision: Literal["promoted", "refused"] = Field(description="What became of the challenger.")
+    champion_before: str | None = Field(description="The champion's version before; null where there was none.")
+    champion_after: str | None = Field(description="The champion's version now.")
+    reasons: list[Reason] = Field(description="Why it was refused; empty if it was promoted.")
+
+    @model_validator(mode="after")
+    def _with_reasons(self) -> GateDecision:
+        if bool(self.reasons) != (self.decision == "refused"):
+            raise ValueError("reasons has to say why where decision is refused, and to be empty where it is promoted")
+        return self
+
+
+class RollbackRecord(Output):
+    """What `rollback` did (stage 06)."""
+
+    FILE = "the result of `rollback`"
+
+    before: str | None = Field(alias="from", description="The champion's version before.")
+    after: Said = Field(alias="to", description="The champion's version now.")
+
+
+class AuditRecord(Output):
+    """One line of the audit log (stage 06)."""
+
+    FILE = "audit.jsonl"
+
+    at: Said = Field(description="When, RFC 3339.")
+    action: Literal["promote", "rollback"] = Field(description="The command.")
+    before: str | None = Field(alias="from", description="The champion's version before.")
+    after: str | None = Field(alias="to", description="The version that was judged, or gone back to.")
+    decision: Literal["promoted", "refused"] = Field(description="What was decided; of a rollback, promoted.")
+    reasons: list[Reason] = Field(description="As in the decision.")
 
 
 class Refusal(Output):
