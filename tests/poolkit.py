@@ -20,7 +20,7 @@ POOL = Path(__file__).parent / "pool"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A one-fault version of the reference, and the checks that must notice."""
+    """A one-fault version of the reference, and the checks that must notice; those in `may` notice by chance."""
 
     stage: str
     name: str
@@ -28,6 +28,7 @@ class Mutant:
     edits: tuple[dict[str, str], ...]
     files: dict[str, str]
     delete: tuple[str, ...]
+    may: frozenset[str]
 
     def __str__(self) -> str:
         return f"{self.stage}-{self.name}"
@@ -54,6 +55,7 @@ def mutants() -> list[Mutant]:
                     tuple(entry.get("edits", ())),
                     entry.get("files", {}),
                     tuple(entry.get("delete", ())),
+                    frozenset(entry.get("may", ())),
                 )
             )
     return found

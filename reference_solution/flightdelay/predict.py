@@ -1,14 +1,16 @@
 """python -m flightdelay.predict --usecase F --model REF --data D --rows F --out F
 
-REF is the folder that `train` wrote, or the MLflow URI of a logged model: runs:/ID/NAME, models:/ID or models:/NAME@ALIAS.
+REF is the folder that `train` wrote, or the MLflow URI of a model: runs:/ID/NAME, models:/ID, models:/NAME/VERSION or models:/NAME@ALIAS.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
+import numpy as np
 import polars as pl
 
 from flightdelay.data import DataFolder, read_table
@@ -22,22 +24,21 @@ def run(usecase: Path, model: str, data: Path, rows: Path, out: Path) -> None:
 
     The definitions are those that the model was trained with and brought along, not those of today.
     """
-    files = folder_of(model)
     table = read_table(rows)
-    definitions = read_definitions(files / "features.toml")
-    features = compute_features(definitions, read_usecase(usecase), DataFolder(data), table)
-    probability = joblib.load(files / "model.joblib").probability(features)
+    answer, definitions = loaded(model)
+    features = compute_features(read_definitions(definitions), read_usecase(usecase), DataFolder(data), table)
     out.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame({"row_id": table["row_id"], "probability": probability}).write_parquet(out)
+    pl.DataFrame({"row_id": table["row_id"], "probability": answer(features)}).write_parquet(out)
 
 
-def folder_of(model: str) -> Path:
-    """Where the model's files are; MLflow is only imported where it is needed, since that takes seconds."""
+def loaded(model: str) -> tuple[Callable[[pl.DataFrame], np.ndarray], Path]:
+    """What the model says of features, and their definitions; MLflow is only imported where it is needed, since that takes seconds."""
     if ":/" not in model:
-        return Path(model)
-    from flightdelay.tracking import download
+        files = Path(model)
+        return joblib.load(files / "model.joblib").probability, files / "features.toml"
+    from flightdelay.tracking import load
 
-    return download(model)
+    return load(model)
 
 
 def main() -> None:

@@ -7,13 +7,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import polars as pl
 import requests
@@ -22,7 +23,7 @@ from mlflow.models import Model, infer_signature
 from sqlalchemy.exc import SQLAlchemyError
 
 from flightdelay.config import Config
-from flightdelay.definitions import HOME
+from flightdelay.definitions import HOME, own_definitions
 from flightdelay.learning import Trained
 from flightdelay.usecase import UseCase
 
@@ -94,7 +95,7 @@ def log_model(trained: Trained, out: Path) -> str:
     Requirements are named: left to itself MLflow finds them out by loading the model in a process of its own, for seconds. The package
     goes along, since the model is no use without it.
     """
-    features = trained.features.with_columns(pl.selectors.numeric().cast(pl.Float64)).to_pandas()
+    features = as_table(trained.features)
     logged = mlflow.pyfunc.log_model(
         name=MODEL,
         python_model=LoggedModel(),
@@ -107,11 +108,19 @@ def log_model(trained: Trained, out: Path) -> str:
     return logged.model_uri
 
 
-def download(uri: str) -> Path:
-    """The folder that `train` wrote, out of a logged model."""
+def as_table(features: pl.DataFrame) -> pd.DataFrame:
+    """Features as logged models take them: numbers of one type, since whole ones have no way to say that nothing is known."""
+    return features.with_columns(pl.selectors.numeric().cast(pl.Float64)).to_pandas()
+
+
+def load(uri: str) -> tuple[Callable[[pl.DataFrame], np.ndarray], Path]:
+    """What a logged or registered model says of features, and their definitions: those it brought along, or else today's."""
     with tracking_server():
         folder = Path(mlflow.artifacts.download_artifacts(uri))
-        return folder / Model.load(folder).flavors["python_function"]["artifacts"][FILES]["path"]
+        brought = Model.load(folder).flavors["python_function"].get("artifacts", {}).get(FILES)
+        model = mlflow.pyfunc.load_model(str(folder))
+    definitions = folder / brought["path"] / "features.toml" if brought else own_definitions()
+    return lambda features: model.predict(as_table(features))["probability"].to_numpy(), definitions
 
 
 @contextmanager

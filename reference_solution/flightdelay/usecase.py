@@ -50,6 +50,8 @@ class UseCase:
     label: Label
     tables: dict[str, Table]
     request: dict[str, str]
+    model_name: str  # of the registered model
+    slices: list[str]  # columns of a row by whose values a model is also judged
 
     @property
     def entity_table(self) -> str:
@@ -73,6 +75,8 @@ def read_usecase(path: Path) -> UseCase:
         label=Label(**{name: given["label"][name] for name in ("column", "op", "value", "known_at")}),
         tables={name: _table(table) for name, table in given["tables"].items()},
         request=given["request"],
+        model_name=given["model_name"],
+        slices=given["slices"],
     )
 
 
