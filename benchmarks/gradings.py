@@ -69,7 +69,8 @@ def main() -> None:
     ]
     print("\n".join(lines[-2:]))
     if arguments.out:
-        head = f"# Gradings of the reference\n\n`python benchmarks/gradings.py --worlds {arguments.worlds}`\n\n"
+        chosen_stages = "".join(f" --stage {s}" for s in arguments.stage or ())
+        head = f"# Gradings of the reference\n\n`python benchmarks/gradings.py --worlds {arguments.worlds}{chosen_stages}`\n\n"
         arguments.out.write_text(head + "\n".join(lines) + "\n")
 
 
