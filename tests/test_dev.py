@@ -298,10 +298,10 @@ def test_nothing_is_overwritten(kit):
 
 
 def test_one_file_in_the_way_keeps_all_others_from_being_written(kit):
-    (kit / "grader/checks/s06_registry.py").write_text("mine")
-    with pytest.raises(NotPossible, match=r"s06_registry\.py is there already"):
-        new_stage("06-registry", kit)
-    assert not (kit / "exercises/06-registry").exists()
+    (kit / "grader/checks/s16_system.py").write_text("mine")
+    with pytest.raises(NotPossible, match=r"s16_system\.py is there already"):
+        new_stage("16-system", kit)
+    assert not (kit / "exercises/16-system").exists()
 
 
 @pytest.mark.parametrize(
