@@ -14,9 +14,11 @@ import pytest
 
 USECASE = """
 name = "flights"
+model_name = "flight-delay"
 entity = "flight_id"
 event_time = "sched_dep"
 decision_lead = "PT2H"
+slices = ["origin"]
 
 [label]
 column = "arr_delay_min"
