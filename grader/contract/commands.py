@@ -11,12 +11,13 @@ from grader.contract.outputs import (
     FeedReport,
     GateDecision,
     ModelRecord,
+    PipelineRecord,
     RollbackRecord,
     SuiteResult,
     TrainRecord,
     VersionRecord,
 )
-from grader.contract.parts import Argument, Column, Command, Key, Variable, Written
+from grader.contract.parts import EXITS, Argument, Column, Command, Key, Variable, Written
 from grader.contract.tables import PREDICTION, QUARANTINE, REAL, STALENESS, TEXT, TIME, VALIDATION
 
 USECASE = Argument("--usecase", "F", "the use case, a TOML file (see above)")
@@ -251,22 +252,30 @@ ROLLBACK = Command(
     ),
 )  # fmt: skip
 
-PLANNED = (
-    Command(
-        "pipeline", "07", "From the source to a registered model, month by month.",
-        (USECASE, SOURCE, Argument("--months", "M[,M]", "months `YYYY-MM`"), STATE, NOW, out_file("JSON")),
-        (
-            Written("the file of --out", "07", "what happened", keys=(
-                Key("flow_run_id", "string", "the Prefect flow run"),
-                Key("months", "[{month, rows_in, rows_accepted, rows_quarantined, status}]"),
-                Key("version", "string", optional=True), Key("promoted", "boolean"),
-            )),
-            Written("STATE/accepted/M.parquet", "07", "accepted rows of a month"),
-            Written("STATE/features/M.parquet", "07", "features of a month"),
-        ),
-        rules=("The Prefect flow is `monthly`; its tasks are ingest, validate, features, train, evaluate, register.",
-               "Killed at any point and run again, it ends in the same state; a month done twice changes nothing."),
+PIPELINE = Command(
+    "pipeline",
+    "07",
+    "From the source to a judged model, month by month.",
+    (
+        USECASE,
+        Argument("--source", "URL", "the source server that months are fetched from; it fails now and then"),
+        Argument("--history", "D", "a data folder: the months that were there before the first one arrived"),
+        Argument("--months", "M[,M]", "the months to do, `YYYY-MM`, in any order"),
+        NOW,
+        Argument("--seed", "N", "the seed of the training"),
+        out_file("what happened, JSON"),
     ),
+    (
+        Written("the file of --out", "07", "what happened", model=PipelineRecord),
+        Written("MLEKIT_STATE/data/", "07", "all accepted rows, laid out like a data folder; `manifest.json` is yours to shape"),
+        Written("MLEKIT_STATE/features/M.parquet", "07", "`row_id`, which is the `flight_id`, and a column for each definition"),
+        Written("MLEKIT_STATE/audit.jsonl", "07", "one line more for each version that is made", model=AuditRecord),
+    ),
+    exits=(EXITS[0], (3, "a month could not be had; --out says which and why"), EXITS[1]),
+    refuses="months that are not written as `YYYY-MM`, with the key `months`",
+)  # fmt: skip
+
+PLANNED = (
     Command(
         "serve", "08", "Answer over HTTP until it is told to stop (SIGTERM).", (USECASE, DATA, STATE),
         rules=("It listens on `MLEKIT_HOST` and `MLEKIT_PORT` and answers with the champion, which it looks up again every "
@@ -358,7 +367,7 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, REGISTER, PROMOTE, ROLLBACK, *PLANNED)
+COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, REGISTER, PROMOTE, ROLLBACK, PIPELINE, *PLANNED)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (
@@ -421,7 +430,9 @@ ENVIRONMENT = (
     Variable("OMP_NUM_THREADS", "01", "`1`: libraries that each take all cores are slower together"),
     Variable("PYTHONNOUSERSITE", "01", "`1`: packages of a home folder are not seen"),
     Variable(
-        "MLFLOW_TRACKING_URI", "01", "where MLflow logs: an SQLite store of this command alone; needed from stage 05 on"
+        "MLFLOW_TRACKING_URI",
+        "01",
+        "where MLflow logs: an SQLite store of this command alone, except where a stage says that it stays; needed from stage 05 on",
     ),
     Variable("MLFLOW_EXPERIMENT_NAME", "01", "the experiment to log to; it is there"),
     Variable("MLFLOW_DISABLE_TELEMETRY", "01", "`true`: there is no network to tell anybody"),
@@ -431,8 +442,9 @@ ENVIRONMENT = (
     Variable("MLEKIT_ROWS", "01", "the file of rows to score", "notebook"),
     Variable("MLEKIT_OUT", "01", "the folder to write to", "notebook"),
     Variable("PYTHONHASHSEED", "02", "a number that may change from call to call", "train"),
-    Variable("PREFECT_API_URL", "07", "the Prefect server"),
-    Variable("PREFECT_HOME", "07", "Prefect's own folder"),
+    Variable("PREFECT_API_URL", "07", "the Prefect server", "pipeline"),
+    Variable("PREFECT_HOME", "07", "Prefect's own folder, in that of `MLEKIT_STATE`", "pipeline"),
+    Variable("PREFECT_SERVER_ANALYTICS_ENABLED", "07", "`false`: there is no network to tell anybody", "pipeline"),
     Variable("MLEKIT_HOST", "08", "the address to listen on", "serve"),
     Variable("MLEKIT_PORT", "08", "the port to listen on", "serve"),
     Variable("MLEKIT_REFRESH_SECONDS", "08", "how often to look for a new champion", "serve"),

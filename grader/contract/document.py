@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, features, gates, rules, tables
+from grader.contract import commands, endpoints, features, gates, pipelines, rules, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
 from grader.contract.outputs import (
     AuditRecord,
@@ -21,6 +21,7 @@ from grader.contract.outputs import (
     FeedReport,
     GateDecision,
     ModelRecord,
+    PipelineRecord,
     Refusal,
     RollbackRecord,
     SuiteResult,
@@ -43,6 +44,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "decision": GateDecision,
     "rollback": RollbackRecord,
     "audit": AuditRecord,
+    "pipeline": PipelineRecord,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
 
@@ -65,7 +67,8 @@ change**, and is here so that you can see where the road leads.
 | [The decision](#the-decision) | what may be known when |
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
-[04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry) | what is called and must write |
+[04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry), \
+[07](#stage-07-the-pipeline) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -113,7 +116,7 @@ def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
-        _fourth_stage(), _fifth_stage(), _sixth_stage(), _later(), REASONS, VERSIONS,
+        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -437,6 +440,28 @@ def _sixth_stage() -> str:
 {gates_}
 
 {_commands_of("06")}"""
+
+
+def _seventh_stage() -> str:
+    def listed(rules_: Iterable[str]) -> str:
+        return "\n".join(f"- {rule}" for rule in rules_)
+
+    return f"""\
+## Stage 07: the pipeline
+
+### The source
+
+{listed(pipelines.SOURCE_RULES)}
+
+### What stays
+
+{listed(pipelines.STATE_RULES)}
+
+### Prefect
+
+{listed(pipelines.PREFECT_RULES)}
+
+{_commands_of("07")}"""
 
 
 def _commands_of(stage: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from grader.contract.gates import GateName
+from grader.contract.pipelines import MonthStatus
 from grader.contract.rules import RuleName, Status
 from grader.contract.sentences import sentence
 
@@ -198,6 +199,38 @@ class AuditRecord(Output):
     after: str | None = Field(alias="to", description="The version that was judged, or gone back to.")
     decision: Literal["promoted", "refused"] = Field(description="What was decided; of a rollback, promoted.")
     reasons: list[Reason] = Field(description="As in the decision.")
+
+
+class MonthRecord(BaseModel):
+    """What became of one month that was asked for."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    month: Said = Field(description="The month, `YYYY-MM`.")
+    status: MonthStatus = Field(description="What became of it.")
+    rows_in: Count = Field(description="Rows of all its tables; of a month that is refused or failed, any number.")
+    rows_accepted: Count = Field(description="Rows that are in the data; 0 if it is refused or failed.")
+    rows_quarantined: Count = Field(description="Rows that are not; 0 if it is refused or failed.")
+    reason: str | None = Field(None, description="Why it is refused or failed.")
+
+    @model_validator(mode="after")
+    def _with_a_reason(self) -> MonthRecord:
+        if self.status in ("refused", "failed") and not (self.reason or "").strip():
+            raise ValueError(f"reason has to say why where status is {self.status}")
+        return self
+
+
+class PipelineRecord(Output):
+    """What `pipeline` did (stage 07)."""
+
+    FILE = "the result of `pipeline`"
+
+    flow_run_id: Said = Field(description="The id of the Prefect flow run.")
+    months: list[MonthRecord] = Field(description="The months asked for, in their order.")
+    version: str | None = Field(
+        description="The version that learned from the data as they are now; null where there is none."
+    )
+    promoted: bool = Field(description="Whether the gate let it through.")
 
 
 class Refusal(Output):
