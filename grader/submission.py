@@ -11,7 +11,8 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ PROGRAMS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how what can be executed 
 MAX_FILES = MAX_FOLDERS = 5_000
 MAX_TOTAL_MB = 256
 CONTRACT_EXIT_REFUSED = 2
+KILL_POLL_SECONDS = 0.005
 TELLING = ("FAILED ", "ERROR ", "FAIL: ", "ERROR: ")
 TELLING_ERROR = re.compile(r"(E\s+)?[A-Za-z_.]*(Error|Exception|Exit)\b")
 
@@ -178,6 +180,14 @@ class Record:
     )  # the folders of earlier runs that it went on with, by mount
 
 
+@dataclass(frozen=True)
+class Server:
+    """A source of ours that commands talked to: the files that it hands out, and its plan of failures."""
+
+    folder: Path
+    plan: Path
+
+
 @dataclass
 class Submission:
     """The clean copy and the sandbox its commands run in.
@@ -194,6 +204,7 @@ class Submission:
     cache: RunCache | None = None
     stores: stores.Stores | None = None  # None: commands are not given a tracking store
     records: list[Record] = field(default_factory=list)
+    servers: dict[str, Server] = field(default_factory=dict)  # by URL
     labels: dict[Path, str] = field(default_factory=dict)  # what each folder it writes to is for; never told to it
 
     def run(
@@ -210,12 +221,15 @@ class Submission:
         in_turn: bool = False,
         tracking: Path | None = None,
         state: Path | None = None,
+        kill_when: Callable[[], bool] | None = None,
+        cached: bool = True,
     ) -> Ran:
         """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
 
         `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call. `network` lets
         it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there. `tracking`
         and `state` are the store and the state of an earlier run, of which the command gets copies; without, it has empty ones.
+        All its processes are killed as soon as `kill_when` says so. What depends on more than its files is not `cached`.
         """
         given = self._state(out, state)
         written = Mount(out / "out", "out", writable=True)
@@ -223,7 +237,9 @@ class Submission:
         job = self.job(argv, [*reads, *tools], written, given, limits, env, self._store(out, tracking))
         job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
         earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
-        finished = self._finish(job, out, in_turn, earlier)
+        finished = (
+            self._until(job, kill_when) if kill_when is not None else self._finish(job, out, in_turn, earlier, cached)
+        )
         return self._ran(command, job, out, finished, earlier)
 
     def run_together(
@@ -233,30 +249,35 @@ class Submission:
         reads: Sequence[Mount],
         outs: Sequence[Path],
         limits: Limits,
-        tracking: Path,
+        tracking: Path | None,
+        state: Path | None = None,
+        env: Mapping[str, Argument] | None = None,
+        network: bool = False,
     ) -> list[Ran]:
-        """Run command lines at the same time on one store, a copy of `tracking`, and one state; each has its own of `outs`."""
+        """Run command lines at the same time on one store and one state, copies of those given; each has its own of `outs`."""
         first = outs[0]
-        state, store = self._state(first, None), self._store(first, tracking)
+        given, store = self._state(first, state), self._store(first, tracking)
+        earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
         jobs = []
         for number, (argv, out) in enumerate(zip(argvs, outs, strict=True)):
             written = Mount(out / "out", "out", writable=True)
             written.source.mkdir(parents=True, exist_ok=True)
-            env = {"MLEKIT_REFUSAL": written / f"refusal-{number}.json"}
-            jobs.append(self.job(argv, [*reads], written, state, limits, env, store))
+            own = {**(env or {}), "MLEKIT_REFUSAL": written / f"refusal-{number}.json"}
+            job = self.job(argv, [*reads], written, given, limits, own, store)
+            jobs.append(replace(job, network=network))
         with self.sandbox.turn:
             running = [self.sandbox.start(job) for job in jobs]
             ended = [service.wait() for service in running]
         self.seconds += sum(finished.seconds for finished in ended)
         found = []
         for number, (job, out, finished) in enumerate(zip(jobs, outs, ended, strict=True)):
-            ran = self._ran(command, job, out, finished, {stores.NAME: tracking})
+            ran = self._ran(command, job, out, finished, earlier)
             found.append(
                 replace(
                     ran,
                     refusal=out / "out" / f"refusal-{number}.json",
                     tracking=first / stores.NAME,
-                    state=state.source,
+                    state=given.source,
                 )
             )
         return found
@@ -309,7 +330,19 @@ class Submission:
             network=False,
         )
 
-    def _finish(self, job: Job, out: Path, in_turn: bool, earlier: Mapping[str, Path]) -> Finished:
+    def _until(self, job: Job, kill_when: Callable[[], bool]) -> Finished:
+        """Run a job until it ends or has to be killed."""
+        with self.sandbox.turn:
+            service = self.sandbox.start(job)
+            while (finished := service.poll()) is None:
+                if kill_when():
+                    finished = service.stop(0)
+                    break
+                time.sleep(KILL_POLL_SECONDS)
+        self.seconds += finished.seconds
+        return finished
+
+    def _finish(self, job: Job, out: Path, in_turn: bool, earlier: Mapping[str, Path], cached: bool) -> Finished:
         """Run a job, or lay down what it wrote when it was last run on exactly the same.
 
         A store to which nothing was logged is not left behind.
@@ -317,7 +350,7 @@ class Submission:
         if in_turn:
             finished = self.sandbox.start(job).wait()
             self._drop_empty_store(out)
-        elif self.cache is None:
+        elif self.cache is None or not cached:
             finished = self.sandbox.run(job)
             self._drop_empty_store(out)
         else:

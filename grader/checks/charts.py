@@ -59,6 +59,15 @@ def calendar(title: str, spans: Mapping[str, tuple[str, str]]) -> Chart:
     return Chart(ChartKind.SPANS, title, "", "", series, says)
 
 
+def timeline(title: str, spans: Mapping[str, Sequence[tuple[float, float]]], says: str) -> Chart:
+    """Stretches of time in seconds, one row each name."""
+    series = tuple(
+        Series(name, tuple(round(a, 2) for a, _ in found), tuple(round(b, 2) for _, b in found))
+        for name, found in spans.items()
+    )
+    return Chart(ChartKind.SPANS, title, "seconds", "", series, says)
+
+
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], says: str) -> Chart:
     """Words in rows and columns; the first column names the rows."""
     names = tuple(row[0] for row in rows)

@@ -20,7 +20,7 @@ from grader.sandbox.reader import Column, Table, Unreadable
 from grader.submission import Ran
 from grader.world import Rows, draw_rows, features, write_data
 from grader.world.build import stream
-from grader.world.layout import SCHEDULE, copy_with_exchanged_outcomes, renew_manifest
+from grader.world.layout import SCHEDULE, copy_with_exchanged_outcomes, write_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ def case(grading: Grading) -> Case:
     rows = draw_rows(world, months[TRAIN_MONTHS + 1 : TRAIN_MONTHS + 2], ROWS, "tracking")
     write_data(world, data, months, FLIGHTS_PER_MONTH, without=rows)
     secrets = plant_personal_data(data, world.seed or 0)
-    content_hash = renew_manifest(data)
+    content_hash = write_manifest(data)
     window = (f"{months[0]}-01", last_day(months[TRAIN_MONTHS - 1]))
     configure(given, window)
     return Case(
@@ -184,7 +184,7 @@ def exchanged(grading: Grading) -> Changed:
         grading.world(), case_.data, data, "validation", lambda flights: flights["flight_id"].isin(held_out),
         turned=True,
     )  # fmt: skip
-    content_hash = renew_manifest(data)
+    content_hash = write_manifest(data)
     ran = running.train(grading, "train-exchanged", data, case_.given, {"PYTHONHASHSEED": "1"})
     what = "we exchanged the outcomes of the validation flights and ran train again"
     return Changed(logged(grading, ran, what), data, case_.window, labelled(data), content_hash)

@@ -164,19 +164,20 @@ class Registered:
     versions: frozenset[str]
     champion: str | None
     runs: Mapping[str, str]
+    sources: Mapping[str, str]
 
 
 def registered(grading: Grading, ran: Ran) -> Registered:
     """The registry after a command. Raises Fault."""
     if ran.tracking is None:
-        return Registered(frozenset(), None, {})
+        return Registered(frozenset(), None, {}, {})
     try:
         answer = grading.reader.registry(ran.tracking, stores.NAME, MODEL_NAME)
     except Unreadable as problem:
         raise Fault(f"the MLflow store {problem}") from None
     there = {name: v for name, v in answer["versions"].items() if isinstance(v, dict) and not v.get("deleted")}
-    runs = {name: str(v.get("run")) for name, v in there.items()}
-    return Registered(frozenset(there), answer["aliases"].get("champion"), runs)
+    runs, sources = ({name: str(v.get(key)) for name, v in there.items()} for key in ("run", "source"))
+    return Registered(frozenset(there), answer["aliases"].get("champion"), runs, sources)
 
 
 def audited(grading: Grading, ran: Ran) -> list[AuditRecord | None]:

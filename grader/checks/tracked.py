@@ -41,6 +41,14 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A logged model: the command that left it in its store, and its folder below that."""
+
+    ran: Ran
+    model: str
+
+
+@dataclass(frozen=True)
 class Logged:
     """The MLflow run of one training.
 
@@ -185,7 +193,7 @@ def measured(late: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 
 def score(
-    grading: Grading, plan: Sequence[tuple[Logged, Mapping[str, pd.DataFrame]]]
+    grading: Grading, plan: Sequence[tuple[Logged | Model, Mapping[str, pd.DataFrame]]]
 ) -> list[dict[str, np.ndarray] | Fault]:
     """Score feature tables with logged models, all in one process of the submission's environment.
 

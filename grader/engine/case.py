@@ -21,13 +21,14 @@ from grader import stores
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
-from grader.submission import Record, Submission
+from grader.submission import Record, Server, Submission
 
 if TYPE_CHECKING:
     from grader.checks.api import CaseRows
 
 MAX_TOTAL_MB, MAX_FILES = 256, 2_000  # of everything that is laid down
 WELL = "#!/bin/sh -e"  # how the script of a run begins that ended well
+NOT_EXPORTED = ("PATH", "HOME", "TMPDIR", "PREFECT_API_URL")  # those of the learner, or of a server that is gone
 GIVEN_BY_US = ("kit", "line")  # mounts that are tools of the grader
 
 
@@ -62,6 +63,13 @@ def _given(record: Record, submission: Submission, folder: Path, names: dict[Pat
             continue
         names[mount.source] = _plain(submission.labels.get(mount.source, mount.name))
         budget.copy(mount.source, folder / names[mount.source])
+    for server in _servers(record, submission).values():
+        if server.folder not in names:
+            names[server.folder] = _plain(submission.labels.get(server.folder, "source"))
+            budget.copy(server.folder, folder / names[server.folder])
+        names[server.plan] = f"{_plain(submission.labels.get(server.plan.parent, 'source'))}-plan.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / names[server.plan]).write_bytes(server.plan.read_bytes())
     for name, source in record.earlier.items():
         if source not in names:
             label = submission.labels.get(source) or f"{name}-after-{submission.labels.get(source.parent, 'us')}"
@@ -93,14 +101,42 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
                 return value.before + (str(found) if place.is_absolute() else str(found or "."))
         return f"{value.before}{outside}"
 
+    servers = _servers(record, submission)
     lines = [
         WELL if record.finished.ok else "#!/bin/sh", f"# {record.finished.sentence()}", f"cd {shlex.quote(str(home))} || exit",
         *_emptied(record, spelled),
         *_gone_on(record, submission, places, spelled),
-        *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in ("PATH", "HOME", "TMPDIR")),
-        "exec " + shlex.join(spelled(part) for part in record.job.argv),
+        *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in NOT_EXPORTED),
+        *_served(record, submission, places),
+        ("" if servers else "exec ") + " ".join(
+            f'"$source{list(servers).index(part)}"' if part in servers else shlex.quote(spelled(part)) for part in record.job.argv
+        ),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _servers(record: Record, submission: Submission) -> dict[str, Server]:
+    """The sources that a run was told of."""
+    return {part: submission.servers[part] for part in record.job.argv if part in submission.servers}
+
+
+def _served(record: Record, submission: Submission, places: Mapping[Path, Path]) -> Iterator[str]:
+    """Commands that start the sources again, with the same failures; they end with the script."""
+    for number, server in enumerate(_servers(record, submission).values()):
+        line = [
+            sys.executable,
+            "-I",
+            str(INSIDE / "source_server.py"),
+            str(places[server.folder]),
+            str(places[server.plan]),
+        ]
+        yield "calls=$(mktemp) || exit"
+        yield f'{shlex.join(line)} "$calls" &'
+        yield 'trap "kill $!" EXIT'
+        yield 'until [ -s "$calls" ]; do sleep 0.1; done'
+        yield f"source{number}=http://127.0.0.1:$(sed -n '1s/[^0-9]//gp' \"$calls\")"
+    if "PREFECT_API_URL" in record.job.env:
+        yield "# With no PREFECT_API_URL Prefect starts a server of its own, which takes it some seconds."
 
 
 def _emptied(record: Record, spelled: Callable[[Argument], str]) -> Iterator[str]:

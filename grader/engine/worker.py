@@ -107,7 +107,7 @@ class Disks:
         path.mkdir(parents=True)
         with self._lock:
             left = self._total_mb - sum(_used_mb(other) for other in self._mounted)
-            namespaces.mount_tmpfs(path, max(LEAST_MB, min(size_mb, left)))
+            namespaces.mount_tmpfs(path, min(size_mb, max(LEAST_MB, left)))
             self._mounted.append(path)
 
 

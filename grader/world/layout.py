@@ -205,28 +205,22 @@ def write_data(
         files.append((f"weather/{name}.parquet", weather[weather_month == name]))
     for name in ("planes", "airports", "airlines"):
         files.append((f"{name}.parquet", getattr(world, name)))
-    records = []
     for path, frame in files:
         _write(frame, out / path)
-        digest = hashlib.sha256((out / path).read_bytes()).hexdigest()
-        records.append({"path": path, "rows": len(frame), "sha256": digest})
-    manifest = {"usecase": "flights", "dataset_hash": folder_hash(out), "months": months, "files": records}
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return str(manifest["dataset_hash"])
+    return write_manifest(out)
 
 
-def renew_manifest(folder: Path) -> str:
-    """Write the manifest of a DATA folder of which files were changed anew; return its hash."""
+def write_manifest(folder: Path) -> str:
+    """Write the manifest of a DATA folder in which all tables are, anew if need be; return its hash."""
     import pyarrow.parquet as pq
 
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for record in manifest["files"]:
-        file = folder / record["path"]
-        record["rows"] = pq.ParquetFile(file).metadata.num_rows
-        record["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    manifest["dataset_hash"] = folder_hash(folder)
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    records = []
+    for file in sorted(folder.rglob("*.parquet")):
+        digest, rows = hashlib.sha256(file.read_bytes()).hexdigest(), pq.ParquetFile(file).metadata.num_rows
+        records.append({"path": file.relative_to(folder).as_posix(), "rows": rows, "sha256": digest})
+    months = sorted(file.stem for file in (folder / "flights").glob("*.parquet"))
+    manifest = {"usecase": "flights", "dataset_hash": folder_hash(folder), "months": months, "files": records}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return str(manifest["dataset_hash"])
 
 
