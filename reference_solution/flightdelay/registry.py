@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from flightdelay.config import refuse
+from flightdelay.files import write_whole
 from flightdelay.tracking import MODEL
 
 CHAMPION = "champion"
@@ -28,6 +29,7 @@ class Registry:
         self.model, self.state = model, state
         self.client = MlflowClient()
         self.audit = Audit(state / "audit.jsonl")
+        self.begun = state / "begun.json"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -37,6 +39,7 @@ class Registry:
         """
         self.state.mkdir(parents=True, exist_ok=True)
         with FileLock(self.state / "registry.lock"):
+            self._finish_what_was_begun()
             yield
 
     def register(self, run_id: str) -> str:
@@ -78,8 +81,29 @@ class Registry:
         return version if self.has(version) else None
 
     def crown(self, version: str, action: str, before: str | None, reasons: list[dict[str, Any]]) -> None:
+        """Move the alias and note it: two places, and a crash may come between them.
+
+        So the line is first put where whoever comes next finds it.
+        """
+        record = self.audit.record(action, before, version, "promoted", reasons)
+        write_whole(self.begun, json.dumps(record).encode())
         self.client.set_registered_model_alias(self.model, CHAMPION, version)
-        self.audit.add(action, before, version, "promoted", reasons)
+        self.audit.write(record)
+        self.begun.unlink()
+
+    def _finish_what_was_begun(self) -> None:
+        """If the alias was moved and the process died before it was noted, note it. If it was not moved, nothing was decided."""
+        if not self.begun.exists():
+            return
+        record = json.loads(self.begun.read_bytes())
+        if self.champion() == record["to"] and record not in self.audit.records():
+            self.audit.write(record)
+        self.begun.unlink()
+
+    def decision_about(self, version: str) -> dict[str, Any] | None:
+        """The last decision of the gate about a version."""
+        found = [r for r in self.audit.records() if r["action"] == "promote" and r["to"] == version]
+        return found[-1] if found else None
 
     def previous(self) -> str | None:
         """The champion before this one, by what was decided: each rollback takes back one promotion that is not taken back yet."""
@@ -98,12 +122,19 @@ class Audit:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def record(
+        self, action: str, before: str | None, after: str | None, decision: str, reasons: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return {"at": now, "action": action, "from": before, "to": after, "decision": decision, "reasons": reasons}
+
     def add(
         self, action: str, before: str | None, after: str | None, decision: str, reasons: list[dict[str, Any]]
     ) -> None:
+        self.write(self.record(action, before, after, decision, reasons))
+
+    def write(self, record: dict[str, Any]) -> None:
         """Write a line and see it on the disk. A line that a crash left half written stays, and does not spoil this one."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        record = {"at": now, "action": action, "from": before, "to": after, "decision": decision, "reasons": reasons}
         with self.path.open("ab+") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             torn = file.read() not in (b"", b"\n")

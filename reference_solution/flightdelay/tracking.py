@@ -33,7 +33,7 @@ for setting, value in (("MAX_RETRIES", "2"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT"
 
 MODEL = "model"  # the name of the logged model in its run
 FILES = "files"  # what `train` wrote, inside the logged model
-NOT_CODE = {"data", "mlruns", "__pycache__"}
+NOT_CODE = {"data", "mlruns", "state", "__pycache__"}
 REQUIREMENTS = [f"{name}=={version(name)}" for name in ("scikit-learn", "polars", "pandas", "joblib")]
 
 
@@ -63,7 +63,7 @@ def dataset_hash(data: Path) -> str:
 
 
 def code_hash(folder: Path) -> str:
-    """SHA-256 over the paths and bytes of all files of a folder; caches, data and hidden files are no code.
+    """SHA-256 over the paths and bytes of all files of a folder; caches, data, state and hidden files are no code.
 
     Feature definitions count as much as programs do.
     """
@@ -73,6 +73,20 @@ def code_hash(folder: Path) -> str:
         if path.is_file() and not NOT_CODE & set(inner.parts) and not inner.parts[0].startswith((".", "mlflow.db")):
             digest.update(f"{inner.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def finished_run(data_hash: str, seed: int) -> str | None:
+    """The run in which today's code learned from data of this hash, if there is one; runs that were killed are not finished."""
+    with tracking_server():
+        experiment = mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default"))
+        runs = mlflow.search_runs(
+            [experiment.experiment_id],
+            f"attributes.status = 'FINISHED' and params.seed = '{seed}' and tags.`mlekit.dataset_hash` = '{data_hash}' "
+            f"and tags.`mlekit.code_hash` = '{code_hash(HOME)}'",
+            max_results=1,
+            output_format="list",
+        )
+    return runs[0].info.run_id if runs else None
 
 
 class LoggedModel(mlflow.pyfunc.PythonModel):
