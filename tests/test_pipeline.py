@@ -6,6 +6,7 @@ import json
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 import tomllib
 import urllib.error
@@ -99,6 +100,23 @@ def test_a_source_answers_others_while_one_waits(source):
         while not made.calls():
             time.sleep(0.01)
         assert get(f"{made.url}/M/a.bin") == BODY
+
+
+def test_two_calls_meet_and_one_that_stays_alone_is_answered(source):
+    made, times = source("meet", "meet"), []
+    url, began = f"{made.url}/M/a.bin", time.monotonic()
+
+    def ask() -> None:
+        assert get(url) == BODY
+        times.append(time.monotonic() - began)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    time.sleep(1)
+    ask()
+    first.join()
+    assert len(times) == 2
+    assert max(times) - min(times) < 1 < min(times) < 4
 
 
 def test_a_source_without_files_says_that_it_did_not_start(sandbox, tmp_path):

@@ -485,9 +485,10 @@ def _decided(grading: Grading, out: Path) -> Callable[[], bool]:
 @work
 def together(grading: Grading) -> list[Ran]:
     """The same month twice at the same moment, in one state and one store."""
-    source = start_source(grading, "together", {})
+    month = grading.get(given).deliveries.order[0]
+    source = start_source(grading, "together", {f"{month}/manifest.json": ["meet", "meet"]})
     outs = [grading.folder(f"together-{number}", grading.limits.disk_mb) for number in (1, 2)]
-    lines = [line(grading, grading.get(given).deliveries.order[:1], source, out) for out in outs]
+    lines = [line(grading, [month], source, out) for out in outs]
     runs = grading.submission.run_together(
         "pipeline", [argv for argv, _ in lines], lines[0][1], outs, grading.limits, None,
         env=environment(grading, outs[0]), network=True,

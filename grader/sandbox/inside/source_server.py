@@ -15,6 +15,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HANG_SECONDS = 60
+MEETING_SECONDS = 5  # that the first of two calls waits for the other; less than a caller has to have patience for
 
 
 class Source(ThreadingHTTPServer):
@@ -47,6 +48,12 @@ class Source(ThreadingHTTPServer):
             self.write({"path": path[:200], "at": time.time(), "answer": answer})
         return answer
 
+    def meet(self, path):
+        """Wait for a second call, so that two who run at the same time go on at the same moment."""
+        deadline = time.monotonic() + MEETING_SECONDS
+        while self.calls[path] < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
 
 class Call(BaseHTTPRequestHandler):
     timeout = 30
@@ -60,6 +67,8 @@ class Call(BaseHTTPRequestHandler):
         if answer == "hang":
             time.sleep(HANG_SECONDS)
             return
+        if answer == "meet":
+            self.server.meet(path)
         with open(os.path.join(self.server.folder, path), "rb") as file:
             body = file.read()
         promised = len(body)
