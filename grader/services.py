@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +20,7 @@ from typing import Any
 from grader.sandbox import Limits, Mount, Sandbox
 from grader.sandbox.base import Job, SandboxFault, Service
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
+from grader.stores import kept
 
 HOST = "127.0.0.1"
 SERVER_LIMITS = Limits(seconds=7200, memory_mb=2048, disk_mb=512)
@@ -154,34 +153,17 @@ def _free_port() -> int:
 
 
 def _migrated(scratch: Path) -> Path:
-    """An empty database of this version of Prefect; migrations take it ten seconds, so they are done once for each user."""
-    import platformdirs
-
-    cache = Path(platformdirs.user_cache_dir("mlekit")) / "stores"
-    kept = cache / f"prefect-{metadata.version('prefect')}.db"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "lock-prefect").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not kept.is_file():
-                with tempfile.TemporaryDirectory(dir=cache) as place:
-                    _migrate(Path(place))
-                    Path(place, PREFECT_DATABASE).rename(kept)
-        return kept
-    except OSError:  # a home that cannot be written
-        own = scratch / "fresh"
-        own.mkdir()
-        _migrate(own)
-        return own / PREFECT_DATABASE
+    """An empty database of this version of Prefect; migrations take it ten seconds."""
+    return kept(f"prefect-{metadata.version('prefect')}.db", PREFECT_DATABASE, _migrate, scratch / "fresh")
 
 
 def _migrate(folder: Path) -> None:
     """Raises SandboxFault."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     try:
         made = subprocess.run(
             [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"],
-            env={**kept, **PREFECT_QUIET, "PREFECT_HOME": str(folder)}, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
+            env={**others, **PREFECT_QUIET, "PREFECT_HOME": str(folder)}, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, timeout=MIGRATION_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

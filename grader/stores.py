@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -108,29 +108,11 @@ class Stores:
             if self._template is None:
                 own = _version_of(self.python) if self.python else None
                 kit = metadata.version("mlflow")
-                self._template = self._kept(kit) if own in (None, kit) else self._made_for_it()
+                if own in (None, kit):
+                    self._template = kept(f"mlflow-{kit}.db", DATABASE, _make, self.scratch / "store", self.cache)
+                else:
+                    self._template = self._made_for_it()
             return self._template
-
-    def _kept(self, version: str) -> Path:
-        """The template for the kit's own MLflow, shared by all gradings of this user."""
-        import platformdirs
-
-        cache = self.cache or Path(platformdirs.user_cache_dir("mlekit")) / "stores"
-        kept = cache / f"mlflow-{version}.db"
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with (cache / "lock").open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if not kept.is_file():
-                    with tempfile.TemporaryDirectory(dir=cache) as place:
-                        _make(Path(place))
-                        Path(place, DATABASE).rename(kept)
-            return kept
-        except OSError:  # a home that cannot be written: made anew for this grading
-            own = self.scratch / "store"
-            own.mkdir(parents=True, exist_ok=True)
-            _make(own)
-            return own / DATABASE
 
     def _made_for_it(self) -> Path:
         """A template made by the submission's own MLflow, in its sandbox, for this grading alone."""
@@ -161,6 +143,29 @@ def copy_files(earlier: Path, folder: Path, without: Collection[str] = ()) -> No
         for path in (Path(where, name) for name in names if name not in without):
             if path.is_file() and not path.is_symlink():
                 shutil.copyfile(path, target / path.name, follow_symlinks=False)
+
+
+def kept(name: str, made: str, make: Callable[[Path], None], own: Path, cache: Path | None = None) -> Path:
+    """A database that takes long to make, made once for each user: `make` leaves it in a folder as `made`, and it is kept as `name`.
+
+    Where the user's cache cannot be written it is made anew, in the folder `own`.
+    """
+    import platformdirs
+
+    cache = cache or Path(platformdirs.user_cache_dir("mlekit")) / "stores"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / f"lock-{name}").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not (cache / name).is_file():
+                with tempfile.TemporaryDirectory(dir=cache) as place:
+                    make(Path(place))
+                    Path(place, made).rename(cache / name)
+        return cache / name
+    except OSError:  # a home that cannot be written
+        own.mkdir(parents=True, exist_ok=True)
+        make(own)
+        return own / made
 
 
 def _make(folder: Path) -> None:
