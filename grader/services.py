@@ -43,8 +43,8 @@ class Call:
 class Source:
     """Hands out the files of a folder, and fails as planned: `plan` has the answers to the first calls of a path.
 
-    Answers are `whole`, a status, `hang`, `cut`, `short`, `garbled`, or `meet`, which waits some seconds for a second call; `always`
-    repeats the one before. Raises SandboxFault.
+    Answers are `whole`, a status, `hang`, `drip`, `cut`, `short`, `garbled`, or `meet`, which waits some seconds for a second call;
+    `always` repeats the one before. Raises SandboxFault.
     """
 
     def __init__(self, sandbox: Sandbox, folder: Path, scratch: Path, plan: Mapping[str, Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ and crashes when two processes make it at once. So an empty one is made once for
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import filecmp
 import os
@@ -136,13 +137,20 @@ class Stores:
 
 
 def copy_files(earlier: Path, folder: Path, without: Collection[str] = ()) -> None:
-    """Copy the regular files below a folder that a submission wrote to; what is no plain file or folder stays behind."""
+    """Copy the regular files below a folder that a submission wrote to.
+
+    What is no plain file or folder stays behind, and what has a name that cannot be copied. Raises OSError where the disk is full.
+    """
     for where, _, names in os.walk(earlier):
         target = folder / Path(where).relative_to(earlier)
-        target.mkdir(parents=True, exist_ok=True)
         for path in (Path(where, name) for name in names if name not in without):
-            if path.is_file() and not path.is_symlink():
-                shutil.copyfile(path, target / path.name, follow_symlinks=False)
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                if path.is_file() and not path.is_symlink():
+                    shutil.copyfile(path, target / path.name, follow_symlinks=False)
+            except OSError as problem:
+                if problem.errno == errno.ENOSPC:
+                    raise
 
 
 def kept(name: str, made: str, make: Callable[[Path], None], own: Path, cache: Path | None = None) -> Path:

@@ -255,7 +255,7 @@ class Submission:
         network: bool = False,
     ) -> list[Ran]:
         """Run command lines at the same time on one store and one state, copies of those given; each has its own of `outs`."""
-        first = outs[0]
+        first, limits = outs[0], replace(limits, seconds=limits.seconds * len(outs))  # they may wait for each other
         given, store = self._state(first, state), self._store(first, tracking)
         earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
         jobs = []
@@ -334,11 +334,11 @@ class Submission:
         """Run a job until it ends or has to be killed."""
         with self.sandbox.turn:
             service = self.sandbox.start(job)
-            while (finished := service.poll()) is None:
-                if kill_when():
-                    finished = service.stop(0)
-                    break
-                time.sleep(KILL_POLL_SECONDS)
+            try:
+                while service.poll() is None and not kill_when():
+                    time.sleep(KILL_POLL_SECONDS)
+            finally:
+                finished = service.stop(0)
         self.seconds += finished.seconds
         return finished
 

@@ -93,6 +93,13 @@ def test_a_source_can_fail_for_ever_and_has_nothing_else_to_give(source):
         assert refused.value.code == 404
 
 
+def test_a_dripping_source_says_something_all_the_time_and_never_all(source):
+    made = source("drip")
+    with urllib.request.urlopen(f"{made.url}/M/a.bin", timeout=2) as answer:
+        assert [answer.read(1) for _ in range(3)] == [b"P"] * 3
+        assert int(answer.headers["Content-Length"]) > 100
+
+
 def test_a_source_answers_others_while_one_waits(source):
     made = source("hang")
     with closing(socket.create_connection(("127.0.0.1", int(made.url.rsplit(":", 1)[1])))) as waiting:
@@ -344,5 +351,5 @@ def test_a_plan_of_failures_is_survivable_by_the_contract():
     plans = [stage.plan_for("2013-04", seed) for seed in range(40)]
     assert max(len(answers) for plan in plans for answers in plan.values()) <= stage.pipelines.FAILURES_IN_A_ROW
     seen = Counter(answer for plan in plans for answers in plan.values() for answer in answers)
-    assert set(seen) == {"500", "503", "hang", "short", "cut", "garbled"}
+    assert set(seen) == {"500", "503", "hang", "drip", "short", "cut", "garbled"}
     assert len({json.dumps(plan) for plan in plans}) > 5

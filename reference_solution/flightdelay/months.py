@@ -91,13 +91,13 @@ class Months:
         """The months that have a receipt."""
         return sorted(path.stem for path in self.receipts.glob("*.json"))
 
-    def seal(self, entity_table: str) -> str:
-        """Write the manifest of the data as they are now; returns the hash by which trainings know them."""
+    def seal(self, usecase: Path, entity_table: str) -> str:
+        """Write the manifest of the data as they are now; returns the hash by which trainings know them, and what they are asked."""
         files = [
             {"path": path.relative_to(self.data).as_posix(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for path in sorted(self.data.rglob("*.parquet"))
         ]
-        found = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        found = hashlib.sha256(json.dumps(files).encode() + usecase.read_bytes()).hexdigest()
         months = sorted(path.stem for path in (self.data / entity_table).glob("*.parquet"))
         manifest = {"usecase": "flights", "dataset_hash": found, "months": months, "files": files}
         write_whole(self.data / "manifest.json", json.dumps(manifest, indent=2).encode())

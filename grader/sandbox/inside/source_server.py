@@ -67,6 +67,14 @@ class Call(BaseHTTPRequestHandler):
         if answer == "hang":
             time.sleep(HANG_SECONDS)
             return
+        if answer == "drip":  # there is always something to read, and never all of it
+            self.send_response(200)
+            self.send_header("Content-Length", str(HANG_SECONDS * 10))
+            self.end_headers()
+            for _ in range(HANG_SECONDS):
+                self.wfile.write(b"P")
+                time.sleep(1)
+            return
         if answer == "meet":
             self.server.meet(path)
         with open(os.path.join(self.server.folder, path), "rb") as file:

@@ -133,7 +133,7 @@ def monthly(usecase: Path, url: str, history: Path, wanted: list[str], now: str,
     version, promoted = None, False
     if months.arrived():
         months.lay_out(history)
-        data_hash = months.seal(case.entity_table)
+        data_hash = months.seal(usecase, case.entity_table)
         write_features(case, months)
         version = register_run(usecase, train_on(data_hash, seed, usecase, case, months))
         promoted = promote_version(usecase, case, version, months)
