@@ -95,7 +95,7 @@ class Prefect:
         )  # fmt: skip
         self._service = sandbox.start(job)
         self.url = f"http://{HOST}:{port}/api"
-        _wait(self._service, lambda: self.answers(), "Prefect's server")
+        _wait(self._service, self.answers, "Prefect's server")
 
     def answers(self) -> bool:
         try:

@@ -175,9 +175,7 @@ class Record:
     job: Job
     out: Path
     finished: Finished
-    earlier: Mapping[str, Path] = field(
-        default_factory=dict
-    )  # the folders of earlier runs that it went on with, by mount
+    earlier: Mapping[str, Path]  # the folders of earlier runs that it went on with, by mount
 
 
 @dataclass(frozen=True)
@@ -250,14 +248,13 @@ class Submission:
         outs: Sequence[Path],
         limits: Limits,
         tracking: Path | None,
-        state: Path | None = None,
         env: Mapping[str, Argument] | None = None,
         network: bool = False,
     ) -> list[Ran]:
-        """Run command lines at the same time on one store and one state, copies of those given; each has its own of `outs`."""
+        """Run command lines at the same time on one state and one store, a copy of `tracking`; each has its own of `outs`."""
         first, limits = outs[0], replace(limits, seconds=limits.seconds * len(outs))  # they may wait for each other
-        given, store = self._state(first, state), self._store(first, tracking)
-        earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
+        given, store = self._state(first, None), self._store(first, tracking)
+        earlier = {stores.NAME: tracking} if tracking else {}
         jobs = []
         for number, (argv, out) in enumerate(zip(argvs, outs, strict=True)):
             written = Mount(out / "out", "out", writable=True)

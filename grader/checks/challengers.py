@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grader.checks import statistics, tracked
 from grader.checks.api import Owed
@@ -19,15 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-GAINS = (
-    0.14,
-    0.12,
-    0.1,
-    0.08,
-    0.06,
-    0.04,
-    0.02,
-)  # of the best one: the largest with which it is still credible; the better has half
+# of the best one: the largest with which it is still credible; the better has half
+GAINS = (0.14, 0.12, 0.1, 0.08, 0.06, 0.04, 0.02)
 SLICE_NOISES, SLICE_GAINS = (1.0, 1.3, 1.6, 2.0, 2.5, 3.0), (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 BLURS = (0.2, 0.35, 0.5, 0.7)
 LUCKY_NOISE, LUCKY_TRIES = 0.05, 400
@@ -301,9 +294,9 @@ def _confirm(at: Gate, base: Setting, found: Mapping[str, Case], there: str) -> 
         )
 
 
-def numbers(at: Gate, case: Case, base: Setting) -> dict[str, Any]:
-    """What the challenger and the champion get by the metric of the gate that has to refuse it."""
+def numbers(at: Gate, case: Case, base: Setting) -> tuple[str, float, float]:
+    """The metric of the gate that has to refuse a challenger, and what champion and challenger get by it."""
     there = case.slice.partition("=")[2] if case.slice else None
     if case.refused == "too_good":
-        return {"auc": (at.auc(base), at.auc(case.setting))}
-    return {"log_loss": (at.log_loss(base, there), at.log_loss(case.setting, there))}
+        return "auc", at.auc(base), at.auc(case.setting)
+    return "log_loss", at.log_loss(base, there), at.log_loss(case.setting, there)

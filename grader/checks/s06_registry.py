@@ -409,7 +409,7 @@ def reasons_are_measured(grading: Grading) -> Finding:
         reasons = [r for r in made.reasons if r.gate == case_.refused and r.slice == case_.slice]
         if not reasons:
             raise Owed("the gate has to name what is wrong first: see the checks of the single gates")
-        (metric, (champion_, challenger)) = next(iter(challengers.numbers(at, case_, base).items()))
+        metric, champion_, challenger = challengers.numbers(at, case_, base)
         if reasons[0].metric != metric:
             return failed(
                 f"{sentence(case_)}; the metric of {case_.refused} has another name", reasons[0].metric, metric

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FLIGHTS_PER_MONTH = 3_000
-SEED = 20
 SMALL_DISK_MB = 2
 NEARER = 0.5  # of the distance between models of different data
 PREFECT_MB = 256
@@ -305,7 +304,7 @@ def line(
     history, settings = Mount(given_.history, "history"), Mount(given_.settings, "given")
     argv: list[Argument] = [
         *running.command(grading, "pipeline"), "--usecase", settings / "usecase.toml", "--source", source.url, "--history", history,
-        "--months", ",".join(months), "--now", given_.deliveries.now, "--seed", str(SEED),
+        "--months", ",".join(months), "--now", given_.deliveries.now, "--seed", str(running.SEED),
         "--out", Mount(out / "out", "out", writable=True) / "pipeline.json",
     ]  # fmt: skip
     return argv, [history, settings]
@@ -840,7 +839,11 @@ def wrong_window(grading: Grading, ran: Ran, version: str, truth: Truth) -> str:
             "the data before their last month"
         )
     seed = str(params.get("seed"))
-    return "" if seed == str(SEED) else f"the run of version {version} has the seed {seed[:20]}, not {SEED}"
+    return (
+        ""
+        if seed == str(running.SEED)
+        else f"the run of version {version} has the seed {seed[:20]}, not {running.SEED}"
+    )
 
 
 @work

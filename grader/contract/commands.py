@@ -258,7 +258,7 @@ PIPELINE = Command(
     "From the source to a judged model, month by month.",
     (
         USECASE,
-        Argument("--source", "URL", "the source server that months are fetched from; it fails now and then"),
+        SOURCE,
         Argument("--history", "D", "a data folder: the months that were there before the first one arrived"),
         Argument("--months", "M[,M]", "the months to do, `YYYY-MM`, in any order"),
         NOW,

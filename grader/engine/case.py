@@ -91,9 +91,8 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
         if not isinstance(value, Mount):
             return _word(submission, value)
         outside = value.outside()
-        if (
-            value.before and not record.earlier
-        ):  # a store: its paths are those of the sandbox, so a run of one's own begins another
+        # a store: its paths are those of the sandbox, so a run of one's own begins another
+        if value.before and not record.earlier:
             outside = outside.with_name("again.db")
         for source, place in places.items():
             if outside.is_relative_to(source):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from grader.world import feed_usecase
 from grader.world.build import ZONE, World, stream
 from grader.world.delivery import Feed
-from grader.world.feed_kinds import KINDS, TABLES, Draft, Source, sample
+from grader.world.feed_kinds import KINDS, TABLES, Draft, Source, day_after, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,10 +52,8 @@ def months_of(world: World) -> tuple[list[str], list[str], list[str]]:
     rates = (flown["arr_delay_min"] > LATE_MINUTES).groupby(world.month_of(flown)).mean()
     found = []
     for first in range(len(world.months) - HISTORY - ARRIVING + 1):
-        known, arriving = (
-            world.months[first : first + HISTORY],
-            world.months[first + HISTORY : first + HISTORY + ARRIVING],
-        )
+        months = world.months[first : first + HISTORY + ARRIVING]
+        known, arriving = months[:HISTORY], months[HISTORY:]
         for places in ORDERS:
             order = [arriving[place] for place in places]
             found.append((abs(float(rates[order[0]] - rates[known].mean())), known, arriving, order))
@@ -73,19 +71,15 @@ def make_deliveries(world: World, history: Path, flights_per_month: int) -> Deli
     before = {table: pd.read_parquet(history / table) for table in TABLES}
     kinds = list(WRONG)
     stream(seed, "what is wrong with months").shuffle(kinds)
-    feeds = {}
-    for month, kind in zip(arriving, kinds, strict=True):
-        draft = _draft(world, known, month, before, flights_per_month)
-        says, change = KINDS[kind]
+
+    def delivered(month: str, kind: str) -> Feed:
+        draft, (says, change) = _draft(world, known, month, before, flights_per_month), KINDS[kind]
         change(draft)
-        feeds[month] = draft.finished(kind, says)
-    draw = stream(seed, "what spoils a month")
-    draft = _draft(world, known, order[1], before, flights_per_month)
-    kind = SPOILED[int(draw.integers(len(SPOILED)))]
-    says, change = KINDS[kind]
-    change(draft)
-    last = _draft(world, known, arriving[-1], before, flights_per_month)
-    return Deliveries(known, feeds, order, draft.finished(kind, says), last.source.now, usecase_of(world))
+        return draft.finished(kind, says)
+
+    feeds = {month: delivered(month, kind) for month, kind in zip(arriving, kinds, strict=True)}
+    spoiled = delivered(order[1], SPOILED[int(stream(seed, "what spoils a month").integers(len(SPOILED)))])
+    return Deliveries(known, feeds, order, spoiled, day_after(arriving[-1]), usecase_of(world))
 
 
 def _draft(world: World, known: list[str], month: str, before: dict[str, pd.DataFrame], flights: int) -> Draft:

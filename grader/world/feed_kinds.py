@@ -37,6 +37,12 @@ OTHER_NAMES = ("gate", "stand", "belt", "runway", "tower_code")
 NEW_NAMES = ("{name}_v2", "{name}_new", "x_{name}", "{name}_value", "src_{name}")
 
 
+def day_after(month: str) -> str:
+    """The morning of the day after the first that follows a month: by then the month has been delivered."""
+    year, number = int(month[:4]), int(month[5:])
+    return f"{year + number // 12}-{number % 12 + 1:02d}-02T06:00:00Z"
+
+
 @dataclass
 class Draft:
     """A feed in the making: tables to change, what to do to them once they are Arrow, and the faults so far."""
@@ -114,8 +120,7 @@ class Source:
 
     @property
     def now(self) -> str:
-        year, month = int(self.month[:4]), int(self.month[5:])
-        return f"{year + month // 12}-{month % 12 + 1:02d}-02T06:00:00Z"
+        return day_after(self.month)
 
 
 # Feeds that break a rule
