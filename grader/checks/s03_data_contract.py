@@ -110,7 +110,7 @@ def _let_in(feed: Feed, table: str, accepted: list[Table]) -> int:
     if not wrong:
         return 0
     key = feeds.KEYS[table]
-    came = list(zip(*(_values(feed.tables[table].column(name)) for name in key), strict=True))
+    came = list(zip(*(as_read(feed.tables[table].column(name)) for name in key), strict=True))
     wrong_keys = {came[row] for row in wrong}
     found = 0
     for part in accepted:
@@ -393,11 +393,11 @@ def _expected(grading: Grading, came: pa.Table, name: str, without: set[int]) ->
 
     columns = [c for c in feeds.COLUMNS[name] if c in came.column_names]
     kept = [row for row in range(came.num_rows) if row not in without]
-    values = {c: [column[row] for row in kept] for c in columns for column in [_values(came.column(c))]}
+    values = {c: [column[row] for row in kept] for c in columns for column in [as_read(came.column(c))]}
     return pd.DataFrame(values, dtype=object)
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
+def as_read(column: pa.ChunkedArray) -> list[Any]:
     """A column as the reader would hand it over: instants as microseconds, NaN as null."""
     import pyarrow as pa
 

@@ -146,10 +146,10 @@ def read_features(
         raise Fault(f"{said}; its columns are not row_id and the defined features in their order: {why}")
     if found.columns["row_id"].values != table["row_id"].tolist():
         raise Fault(f"{said}; row_id is not that of the rows, in their order ({found.rows:,} rows for {len(table):,})")
-    return pd.DataFrame({name: _values(found, name, said) for name in wanted})
+    return pd.DataFrame({name: values_of(found, name, said) for name in wanted})
 
 
-def _values(table: Table, name: str, said: str) -> Any:
+def values_of(table: Table, name: str, said: str) -> Any:
     """A column that was read, as float64 with NaN or as objects with None. Raises Fault."""
     import numpy as np
 

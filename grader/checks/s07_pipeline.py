@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from grader import services, stores
 from grader.checks import charts, predictions, running, tracked
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
-from grader.checks.s04_features import differs
+from grader.checks.s03_data_contract import as_read
+from grader.checks.s04_features import differs, values_of
 from grader.checks.s06_registry import Registered, audited, registered
 from grader.checks.tracked import Logged
 from grader.contract import pipelines
@@ -25,7 +27,7 @@ from grader.contract.features import Feature
 from grader.contract.outputs import AuditRecord, MonthRecord, PipelineRecord
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument, Job, Service
-from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Column, Read, Table, Unreadable
+from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Read, Unreadable
 from grader.submission import Ran, Server
 from grader.verdict import Chart
 from grader.world import deliveries, features, write_data, write_manifest
@@ -127,7 +129,10 @@ def _truth(grading: Grading, given_: Given, arrived: Sequence[str]) -> Truth:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, folder / path)
     write_manifest(folder)
-    rows = {path: _rows(_of_arrow(table), path.split("/")[0].removesuffix(".parquet")) for path, table in found.items()}
+    rows = {}
+    for path, table in found.items():
+        columns = {name: as_read(table.column(name)) for name in table.column_names}
+        rows[path] = _rows(columns, table_of(path))
     computed = {}
     for month in arrived:
         flights = found[f"flights/{month}.parquet"].to_pandas().sort_values("flight_id", ignore_index=True)
@@ -149,16 +154,9 @@ def accepted(feed: Feed, table: str) -> pa.Table:
     return rows.take(right).select(COLUMNS[table])
 
 
-def _of_arrow(table: pa.Table) -> dict[str, list[Any]]:
-    import pyarrow as pa
-
-    found = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-        found[name] = column.to_pylist()
-    return found
+def table_of(path: str) -> str:
+    """The table of a file of a data folder."""
+    return path.split("/")[0].removesuffix(".parquet")
 
 
 def _rows(columns: Mapping[str, Sequence[Any]], table: str) -> Counter[tuple[Any, ...]]:
@@ -189,7 +187,7 @@ def _wrong_data(files: Mapping[str, Read], truth: Truth) -> str:
         read = files.get(path)
         if read is None or read.table is None:
             return f"data/{path} {read.problem if read and read.problem else 'is not there'}"
-        table = path.split("/")[0].removesuffix(".parquet")
+        table = table_of(path)
         columns = read.table.columns
         if missing := [name for name in COLUMNS[table] if name not in columns or columns[name].values is None]:
             return f"data/{path} has no readable column {missing[0]}"
@@ -234,7 +232,7 @@ def _wrong_features(files: Mapping[str, Read], truth: Truth) -> str:
         ids = read.table.columns["row_id"].values or []
         if Counter(ids) != Counter(wanted["row_id"]):
             return f"features/{month}.parquet holds {len(ids):,} rows that are not one for each accepted flight ({len(wanted):,})"
-        got = pd.DataFrame({name: _feature(read.table, name) for name in wanted.columns})
+        got = pd.DataFrame({name: values_of(read.table, name, f"features/{month}.parquet") for name in wanted.columns})
         where = differs(wanted, got.sort_values("row_id", ignore_index=True))
         if where.to_numpy().any():
             names = [str(name) for name in where.columns if where[name].any()]
@@ -243,15 +241,6 @@ def _wrong_features(files: Mapping[str, Read], truth: Truth) -> str:
     if more := sorted(path for path in files if MONTH_FILE.fullmatch(path) and path[:7] not in truth.features):
         return f"features/{more[0][:80]} is there, and nothing of it should be"
     return ""
-
-
-def _feature(table: Table, name: str) -> Any:
-    import numpy as np
-
-    column: Column = table.columns[name]
-    if column.type in ("int", "float", "bool"):
-        return np.array([np.nan if value is None else float(value) for value in column.values or []])
-    return np.array(column.values if column.values is not None else [None] * table.rows, dtype=object)
 
 
 # Runs
@@ -267,14 +256,19 @@ def plan_for(month: str, seed: int) -> dict[str, list[str]]:
     return {f"{month}/manifest.json": refusing, paths[0]: silent, paths[1]: broken}
 
 
-def start_source(
+@contextmanager
+def source_of(
     grading: Grading, label: str, plan: Mapping[str, Sequence[str]], spoiled: bool = False
-) -> services.Source:
+) -> Iterator[services.Source]:
+    """A source with a plan of failures, for as long as it is needed."""
     given_ = grading.get(given)
     folder, own = given_.spoiled if spoiled else given_.source, grading.folder(f"source-{label}")
     source = services.Source(grading.sandbox, folder, own, plan)
     grading.submission.servers[source.url] = Server(folder, own / "plan.json")
-    return source
+    try:
+        yield source
+    finally:
+        source.stop()
 
 
 def pipeline(
@@ -336,10 +330,9 @@ def told_by(
     spoiled: bool = False,
 ) -> Told:
     """Run the pipeline with a source of its own, and keep what that was asked."""
-    source = start_source(grading, label, plan, spoiled)
-    ran = pipeline(grading, label, months, source, earlier)
-    began = time.time() - ran.finished.seconds  # it may have waited for its turn
-    source.stop()
+    with source_of(grading, label, plan, spoiled) as source:
+        ran = pipeline(grading, label, months, source, earlier)
+        began = time.time() - ran.finished.seconds  # it may have waited for its turn
     return Told(ran, source.calls(), began)
 
 
@@ -395,12 +388,12 @@ def arrival(grading: Grading) -> str:
     ran = grading.get(first)
     if not ran.ok:
         return ran.sentence()
+    months = grading.get(given).deliveries.order[:1]
     try:
         record = told(grading, ran, "")
+        return wrong_tables(grading, ran, grading.get(truth_first)) or wrong_months(grading, record.months, months)
     except Fault as problem:
         return str(problem).removeprefix("; ")
-    months = grading.get(given).deliveries.order[:1]
-    return wrong_tables(grading, ran, grading.get(truth_first)) or wrong_months(grading, record.months, months)
 
 
 @work
@@ -429,47 +422,45 @@ class Killed:
 
 @work
 def killed(grading: Grading) -> Killed:
-    given_ = grading.get(given)
-    month = given_.deliveries.order[:1]
-    draw, watchers = stream(grading.world().seed or 0, "moments of death"), list[Service]()
-    source = start_source(grading, "killed", {})
-    early = [
+    """Three runs that are killed, and one that is left alone, all in one state."""
+    month = grading.get(given).deliveries.order[0]
+    watchers, found = list[Service](), list[tuple[str, Ran]]()
+    ran: Ran | None = None
+    with source_of(grading, "killed", {}) as source:
+        for number, (says, moment) in enumerate(moments_of_death(grading, month, source, watchers), 1):
+            ran = pipeline(grading, f"killed-{number}", [month], source, ran, moment)
+            found.append((says, ran))
+            while watchers:
+                watchers.pop().stop(0)
+        return Killed(found, pipeline(grading, "after-the-kills", [month], source, ran))
+
+
+def moments_of_death(
+    grading: Grading, month: str, source: services.Source, watchers: list[Service]
+) -> list[tuple[str, Callable[[Path], Callable[[], bool]]]]:
+    """When runs are killed, in words and as what makes of the folder of a run the question whether it is time."""
+    name = f"{month}.parquet"
+    early: list[tuple[str, Callable[[Path], Callable[[], bool]]]] = [
         ("when it had asked the source twice", lambda out: lambda: len(source.calls()) >= 2),
-        (
-            "when the flights of the month were there",
-            lambda out: (out / "state" / "data" / "flights" / f"{month[0]}.parquet").exists,
-        ),
-        ("when the features were there", lambda out: (out / "state" / "features" / f"{month[0]}.parquet").exists),
+        ("when the flights of the month were there", lambda out: (out / "state/data/flights" / name).exists),
+        ("when the features were there", lambda out: (out / "state/features" / name).exists),
     ]
-    moments: list[tuple[str, Callable[[Path], Callable[[], bool]]]] = [
-        early[int(draw.integers(len(early)))],
-        (
-            "when the version was in the registry",
-            lambda out: _store_has(grading, out, "model_versions", watchers=watchers),
-        ),
+    return [
+        early[int(stream(grading.world().seed or 0, "moments of death").integers(len(early)))],
+        ("when the version was in the registry", lambda out: _store_has(grading, out, "model_versions", watchers)),
         ("when the alias or the audit log had changed", lambda out: _decided(grading, out, watchers)),
     ]
-    ran: Ran | None = None
-    found = []
-    for number, (says, moment) in enumerate(moments, 1):
-        ran = pipeline(grading, f"killed-{number}", month, source, ran, moment)
-        found.append((says, ran))
-        while watchers:
-            watchers.pop().stop(0)
-    last = pipeline(grading, "after-the-kills", month, source, ran)
-    source.stop()
-    return Killed(found, last)
 
 
-def _store_has(grading: Grading, out: Path, *tables: str, watchers: list[Service]) -> Callable[[], bool]:
-    """Whether one of these tables of the store of a run has rows: a tool of ours looks from a sandbox of its own."""
+def _store_has(grading: Grading, out: Path, table: str, watchers: list[Service]) -> Callable[[], bool]:
+    """Whether a table of the store of a run has rows: a tool of ours, one of the `watchers`, looks from a sandbox of its own."""
     kit, store = Mount(INSIDE, "kit"), Mount(out / stores.NAME, stores.NAME)
     started: list[Service] = []
 
     def has() -> bool:
         if not started:
             job = Job(
-                ["python", kit / "watch_store.py", store / stores.DATABASE, *tables], [kit, store], cwd=store,
+                ["python", kit / "watch_store.py", store / stores.DATABASE, table], [kit, store], cwd=store,
                 env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
             )  # fmt: skip
             started.append(grading.sandbox.start(job))
@@ -481,7 +472,7 @@ def _store_has(grading: Grading, out: Path, *tables: str, watchers: list[Service
 
 
 def _decided(grading: Grading, out: Path, watchers: list[Service]) -> Callable[[], bool]:
-    moved = _store_has(grading, out, "registered_model_aliases", watchers=watchers)
+    moved = _store_has(grading, out, "registered_model_aliases", watchers)
     log = out / "state" / "audit.jsonl"
 
     def decided() -> bool:
@@ -498,26 +489,22 @@ def _decided(grading: Grading, out: Path, watchers: list[Service]) -> Callable[[
 def together(grading: Grading) -> list[Ran]:
     """The same month twice at the same moment, in one state and one store."""
     month = grading.get(given).deliveries.order[0]
-    source = start_source(grading, "together", {f"{month}/manifest.json": ["meet", "meet"]})
     outs = [grading.folder(f"together-{number}", grading.limits.disk_mb) for number in (1, 2)]
-    lines = [line(grading, [month], source, out) for out in outs]
-    runs = grading.submission.run_together(
-        "pipeline", [argv for argv, _ in lines], lines[0][1], outs, grading.limits, None,
-        env=environment(grading, outs[0]), network=True,
-    )  # fmt: skip
-    source.stop()
-    return runs
+    with source_of(grading, "together", {f"{month}/manifest.json": ["meet", "meet"]}) as source:
+        lines = [line(grading, [month], source, out) for out in outs]
+        return grading.submission.run_together(
+            "pipeline", [argv for argv, _ in lines], lines[0][1], outs, grading.limits, None,
+            env=environment(grading, outs[0]), network=True,
+        )  # fmt: skip
 
 
 @work
 def full(grading: Grading) -> tuple[Ran, Ran]:
     """A run on a disk that is too small, and one that goes on with what it left, with room."""
     month = grading.get(given).deliveries.order[:1]
-    source = start_source(grading, "full-disk", {})
-    small = pipeline(grading, "full-disk", month, source, disk_mb=SMALL_DISK_MB)
-    roomy = pipeline(grading, "after-the-full-disk", month, source, small)
-    source.stop()
-    return small, roomy
+    with source_of(grading, "full-disk", {}) as source:
+        small = pipeline(grading, "full-disk", month, source, disk_mb=SMALL_DISK_MB)
+        return small, pipeline(grading, "after-the-full-disk", month, source, small)
 
 
 # What a run says, and what is there
