@@ -275,14 +275,22 @@ PIPELINE = Command(
     refuses="months that are not written as `YYYY-MM`, with the key `months`",
 )  # fmt: skip
 
-PLANNED = (
-    Command(
-        "serve", "08", "Answer over HTTP until it is told to stop (SIGTERM).", (USECASE, DATA, STATE),
-        rules=("It listens on `MLEKIT_HOST` and `MLEKIT_PORT` and answers with the champion, which it looks up again every "
-               "`MLEKIT_REFRESH_SECONDS`.",),
-        later=(("12", "reads the experiment in `MLEKIT_EXPERIMENT`: `{name, mode, control, challenger, share, salt, "
-                      "max_error_rate, max_latency_ratio}` with mode shadow, canary, ab or off"),),
+SERVE = Command(
+    "serve",
+    "08",
+    "Answer over HTTP until it is told to stop (SIGTERM).",
+    (USECASE, DATA),
+    exits=((0, "it was told to stop; being ended by SIGTERM counts as this"),),
+    later=(
+        (
+            "12",
+            "reads the experiment in `MLEKIT_EXPERIMENT`: `{name, mode, control, challenger, share, salt, "
+            "max_error_rate, max_latency_ratio}` with mode shadow, canary, ab or off",
+        ),
     ),
+)
+
+PLANNED = (
     Command(
         "export-log", "09", "Write out what was answered.", (STATE, out_file("the log, Parquet")),
         (
@@ -367,7 +375,7 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, REGISTER, PROMOTE, ROLLBACK, PIPELINE, *PLANNED)
+COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, REGISTER, PROMOTE, ROLLBACK, PIPELINE, SERVE, *PLANNED)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (
@@ -382,8 +390,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("07", "`pipeline`: all of it in one flow, from a source that fails"),
-    ("08", "`serve`: predictions, health, readiness and version over HTTP"),
     ("09", "metrics, a prediction log, `export-log`, `ops`"),
     ("10", "`monitor`: drift, performance and age, judged in windows"),
     ("11", "`loop`: retraining that decides for itself"),
@@ -449,7 +455,7 @@ ENVIRONMENT = (
     Variable("MLEKIT_PORT", "08", "the port to listen on", "serve"),
     Variable("MLEKIT_REFRESH_SECONDS", "08", "how often to look for a new champion", "serve"),
     Variable(
-        "MLEKIT_CLOCK", "08", "a file with the time it is, RFC 3339; absent means the system's clock", "serve and loop"
+        "MLEKIT_CLOCK", "09", "a file with the time it is, RFC 3339; absent means the system's clock", "serve and loop"
     ),
     Variable("MLEKIT_EXPERIMENT", "12", "the file that describes the running experiment", "serve"),
 )

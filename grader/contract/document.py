@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, features, gates, pipelines, rules, tables
+from grader.contract import commands, endpoints, features, gates, pipelines, rules, serving, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
 from grader.contract.outputs import (
     AuditRecord,
@@ -22,13 +22,16 @@ from grader.contract.outputs import (
     GateDecision,
     ModelRecord,
     PipelineRecord,
+    PredictAnswer,
+    Readiness,
     Refusal,
     RollbackRecord,
+    Running,
     SuiteResult,
     TrainRecord,
     VersionRecord,
 )
-from grader.contract.parts import EXITS, IMPLEMENTED, Column, Command, Table, Written, implemented
+from grader.contract.parts import EXITS, IMPLEMENTED, Column, Command, Endpoint, Table, Written, implemented
 from grader.sandbox.base import MEBI, Limits
 from grader.sandbox.reader import MAX_FILE_MB, MAX_JSON_BYTES, MAX_ROWS
 
@@ -45,6 +48,9 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "rollback": RollbackRecord,
     "audit": AuditRecord,
     "pipeline": PipelineRecord,
+    "predict-answer": PredictAnswer,
+    "readiness": Readiness,
+    "running": Running,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
 
@@ -68,7 +74,7 @@ change**, and is here so that you can see where the road leads.
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
 [04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry), \
-[07](#stage-07-the-pipeline) | what is called and must write |
+[07](#stage-07-the-pipeline), [08](#stage-08-the-service) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -116,7 +122,7 @@ def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
-        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _later(), REASONS, VERSIONS,
+        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _eighth_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -464,6 +470,45 @@ def _seventh_stage() -> str:
 {_commands_of("07")}"""
 
 
+def _eighth_stage() -> str:
+    def listed(rules_: Iterable[str]) -> str:
+        return "\n".join(f"- {rule}" for rule in rules_)
+
+    return f"""\
+## Stage 08: the service
+
+{_commands_of("08")}
+
+### The requests
+
+{_requests(serving.ENDPOINTS)}
+
+{listed(serving.REQUEST_RULES)}
+
+An answer to `POST /v1/predict`, to `GET /readyz` and to `GET /version`; further keys are yours:
+
+{_keys(PredictAnswer)}
+
+{_keys(Readiness)}
+
+{_keys(Running)}
+
+### The model that answers
+
+{listed(serving.MODEL_RULES)}
+
+### Where it runs
+
+{listed(serving.PLACE_RULES)}"""
+
+
+def _requests(of: Iterable[Endpoint]) -> str:
+    return _table(
+        ["request", "purpose", "body", "answer", "status"],
+        [[f"`{e.method} {e.path}`", e.purpose, e.request, e.response, e.statuses] for e in of],
+    )
+
+
 def _commands_of(stage: str) -> str:
     """The commands that first appear in a settled stage."""
     return "\n\n".join(f"### {c.name}\n\n{_command(c)}" for c in commands.COMMANDS if c.stage == stage)
@@ -472,13 +517,6 @@ def _commands_of(stage: str) -> str:
 def _later() -> str:
     later = [c for c in commands.COMMANDS if not implemented(c.stage)]
     parts = "\n\n".join(f"### Stage {c.stage}: {c.name}\n\n{_command(c)}" for c in later)
-    requests = _table(
-        ["stage", "request", "purpose", "body", "answer", "status"],
-        [
-            [e.stage, f"`{e.method} {e.path}`", e.purpose, e.request, e.response, e.statuses]
-            for e in endpoints.ENDPOINTS
-        ],
-    )
     headers = _table(["stage", "header", "meaning"], [[s, f"`{n}`", m] for n, s, m in endpoints.HEADERS])
     metrics = _table(
         ["metric", "type", "labels", "counts"],
@@ -505,9 +543,9 @@ def _later() -> str:
 
 ### The service
 
-What `serve` answers, planned: may still change.
+What `serve` also answers, planned: may still change.
 
-{requests}
+{_requests(endpoints.ENDPOINTS)}
 
 {headers}
 
@@ -586,6 +624,8 @@ def _value(part: dict[str, Any]) -> str:
         *most, last = part["enum"]
         return f"{', '.join(most)} or {last}"
     if part.get("type") == "array":
+        if "properties" not in part["items"]:
+            return f"[{_value(part['items'])}]"
         keys = ", ".join(
             f"{name}{'' if name in part['items']['required'] else '?'}" for name in part["items"]["properties"]
         )

@@ -233,6 +233,53 @@ class PipelineRecord(Output):
     promoted: bool = Field(description="Whether the gate let it through.")
 
 
+class Prediction(BaseModel):
+    """What one row gets."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
+
+    row_id: str = Field(description="As in the request.")
+    probability: float = Field(ge=0, le=1, description="That the label holds.")
+
+
+class PredictAnswer(Output):
+    """What `POST /v1/predict` answers (stage 08)."""
+
+    FILE = "the answer"
+
+    request_id: Said = Field(description="The request's own, or one that you made.")
+    model_version: Said = Field(description="The version that scored all rows.")
+    predictions: list[Prediction] = Field(description="`{row_id, probability}` for each row, in the order of the rows.")
+
+
+class Readiness(Output):
+    """What `GET /readyz` answers (stage 08)."""
+
+    FILE = "the answer"
+
+    ready: bool = Field(description="Whether a request to predict would be answered now.")
+    model_version: str | None = Field(None, description="The version that would answer.")
+    reason: str | None = Field(None, description="Why it is not ready.")
+
+    @model_validator(mode="after")
+    def _with_a_reason(self) -> Readiness:
+        if not self.ready and not (self.reason or "").strip():
+            raise ValueError("reason has to say why where ready is false")
+        return self
+
+
+class Running(Output):
+    """What `GET /version` answers (stage 08)."""
+
+    FILE = "the answer"
+
+    model_name: Said = Field(description="The use case's `model_name`.")
+    model_version: str | None = Field(description="The version that answers; null where there is none.")
+    run_id: str | None = Field(description="The MLflow run that the version came from.")
+    contract: int = Field(description="The version of this contract.")
+    accepts: list[str] = Field(description="The versions of requests that it answers: `v1`.")
+
+
 class Refusal(Output):
     """Why a command refused to work, in the file that `MLEKIT_REFUSAL` names (exit code 2)."""
 

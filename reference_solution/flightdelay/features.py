@@ -1,6 +1,6 @@
 """python -m flightdelay.features --usecase F --spec F --data D --rows F --out F
 
-The one place where features are computed: `features`, `train` and `predict` all come here, so they cannot disagree.
+The one place where features are computed: `features`, `train`, `predict` and `serve` all come here, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -10,47 +10,46 @@ from pathlib import Path
 
 import polars as pl
 
+from flightdelay.clock import local_part
 from flightdelay.data import DataFolder, read_table
-from flightdelay.definitions import Calendar, Column, Definition, check_names, read_definitions
-from flightdelay.history import History
+from flightdelay.definitions import Calendar, Column, Definition, FromTable, check_names, read_definitions
+from flightdelay.history import Asked, decided, instants, ready
 from flightdelay.usecase import UseCase, read_usecase
+
+
+class Features:
+    """Definitions with all that the data say about them: made ready once, then asked about any rows, few or many."""
+
+    def __init__(self, definitions: list[Definition], usecase: UseCase, data: DataFolder) -> None:
+        for definition in definitions:
+            check_names(definition, usecase, lambda name: data.table(name).schema)
+        self.definitions, self.usecase = definitions, usecase
+        self._ready = {d.name: ready(d, usecase, data) for d in definitions if isinstance(d, FromTable)}
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The features of rows as of their decisions: one row a row, in their order, and one column a definition, in theirs.
+
+        A row has the columns of `request`. What it gets depends on it and on what was known when it is decided on, two hours
+        before departure, and on nothing else.
+        """
+        asked = decided(rows, self.usecase)
+        return pl.DataFrame([self._feature(definition, asked) for definition in self.definitions])
+
+    def _feature(self, definition: Definition, asked: Asked) -> pl.Series:
+        match definition:
+            case Column(name, column):
+                return asked.rows[column].alias(name)
+            case Calendar(name, of, part, zone):
+                return pl.Series(name, local_part(instants(asked.rows[of]), part, zone), nan_to_null=True)
+            case _:
+                return pl.Series(definition.name, self._ready[definition.name].of(asked), nan_to_null=True)
 
 
 def compute_features(
     definitions: list[Definition], usecase: UseCase, data: DataFolder, rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """The features of rows as of their decisions: one row a row, in their order, and one column a definition, in theirs.
-
-    A row has the columns of `request`. What it gets depends on it and on what was known when it is decided on, two hours before
-    departure, and on nothing else.
-    """
-    for definition in definitions:
-        check_names(definition, usecase, lambda name: data.table(name).schema)
-    decided_at = rows[usecase.event_time] - usecase.decision_lead
-    history = History(usecase, data, rows, decided_at)
-    return pl.DataFrame([_feature(definition, history).alias(definition.name) for definition in definitions])
-
-
-def _feature(definition: Definition, history: History) -> pl.Series:
-    match definition:
-        case Column():
-            return history.rows[definition.column]
-        case Calendar():
-            return _calendar(definition, history.rows[definition.of])
-        case _:
-            return history.answer(definition)
-
-
-def _calendar(definition: Calendar, instant: pl.Series) -> pl.Series:
-    """What clock and calendar show there and then; the library knows when clocks change, a fixed offset does not."""
-    local = instant.cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(definition.zone)
-    match definition.part:
-        case "hour":
-            return local.dt.hour()
-        case "dow":
-            return local.dt.weekday() - 1  # Polars counts from 1 as ISO does, the contract from 0
-        case _:
-            return local.dt.month()
+    """The features of rows, for whoever asks once."""
+    return Features(definitions, usecase, data).of(rows)
 
 
 def run(usecase: Path, spec: Path, data: Path, rows: Path, out: Path) -> None:

@@ -133,8 +133,9 @@ def load(uri: str) -> tuple[Callable[[pl.DataFrame], np.ndarray], Path]:
         folder = Path(mlflow.artifacts.download_artifacts(uri))
         brought = Model.load(folder).flavors["python_function"].get("artifacts", {}).get(FILES)
         model = mlflow.pyfunc.load_model(str(folder))
-    definitions = folder / brought["path"] / "features.toml" if brought else own_definitions()
-    return lambda features: model.predict(as_table(features))["probability"].to_numpy(), definitions
+    if brought:  # one of ours: asked directly, without a table that has to be checked and copied for each question
+        return model.unwrap_python_model().model.probability, folder / brought["path"] / "features.toml"
+    return lambda features: model.predict(as_table(features))["probability"].to_numpy(), own_definitions()
 
 
 @contextmanager

@@ -1,0 +1,104 @@
+"""Ask a service as planned, and keep what it answered: python http_client.py FOLDER.
+
+For each FOLDER/N.json that appears, from 0 on, the answers go to FOLDER/N.jsonl, a line each as they come, and FOLDER/N.done at the end.
+A plan is JSON:
+
+    {"url": ..., "requests": [{"method", "path", "headers", "body" or "body64"}], asked in turn, from the first again after the last,
+     "count": at most so many, "seconds": none begun after so many, "concurrency": so many at a time, "pause": seconds between two of one,
+     "deadline": seconds for one, "longest": bytes of an answer, "keep": bytes of it that are kept, "until": a status that ends it}
+
+and an answer {"n": which request, "sent", "done": seconds of the system's monotonic clock, "status", "headers", "body", "error"}.
+Nothing a service answers is unpacked, followed or waited for beyond the deadline.
+"""
+
+import asyncio
+import base64
+import itertools
+import json
+import os
+import sys
+import time
+
+import aiohttp
+
+KEPT_HEADERS = ("content-type", "content-encoding", "retry-after", "x-request-id", "location")
+LONGEST_HEADER = 200
+POLL_SECONDS = 0.005
+
+
+async def ask(session, request, deadline, longest, keep):
+    found = {"status": None, "headers": {}, "body": "", "error": None, "sent": time.monotonic()}
+    headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", **request.get("headers", {})}
+    try:
+        async with asyncio.timeout(deadline):
+            async with session.request(
+                request["method"], request["path"], data=request["content"], headers=headers, allow_redirects=False
+            ) as answer:
+                found["status"] = answer.status
+                found["headers"] = {
+                    name: answer.headers[name][:LONGEST_HEADER] for name in KEPT_HEADERS if name in answer.headers
+                }
+                size, kept = 0, bytearray()
+                async for chunk in answer.content.iter_any():
+                    size += len(chunk)
+                    kept += chunk[: max(0, keep - len(kept))]
+                    if size > longest:
+                        found["error"] = f"its answer is longer than {longest:,} bytes"
+                        answer.close()
+                        break
+                found["body"] = kept.decode("utf-8", "backslashreplace")
+    except TimeoutError:
+        found["error"] = f"there was no whole answer within {deadline:g} seconds"
+    except aiohttp.ClientConnectorError:
+        found["error"] = "the connection was refused"
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+        found["error"] = "the connection was closed without an answer"
+    except aiohttp.ClientPayloadError:
+        found["error"] = "the answer broke off"
+    except aiohttp.ClientError as problem:
+        found["error"] = f"the answer is no HTTP ({type(problem).__name__})"
+    found["done"] = time.monotonic()
+    return found
+
+
+async def carry_out(plan, write):
+    requests = [dict(request, content=_content(request)) for request in plan["requests"]]
+    numbers, over = itertools.count(), asyncio.Event()
+    end = time.monotonic() + plan["seconds"]
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(plan["url"], connector=connector, auto_decompress=False) as session:
+
+        async def one_after_the_other():
+            while not over.is_set() and time.monotonic() < end and (number := next(numbers)) < plan["count"]:
+                which = number % len(requests)
+                found = await ask(session, requests[which], plan["deadline"], plan["longest"], plan["keep"])
+                write({"n": which, **found})
+                if found["status"] == plan.get("until"):
+                    over.set()
+                if plan.get("pause"):
+                    await asyncio.sleep(plan["pause"])
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(plan["concurrency"])))
+
+
+def _content(request):
+    if "body64" in request:
+        return base64.b64decode(request["body64"])
+    return request["body"].encode() if request.get("body") is not None else None
+
+
+def main(folder):
+    for number in itertools.count():
+        plan = os.path.join(folder, f"{number}.json")
+        while not os.path.exists(plan):
+            time.sleep(POLL_SECONDS)
+        with open(plan, encoding="utf-8") as file:
+            given = json.load(file)
+        with open(os.path.join(folder, f"{number}.jsonl"), "w", encoding="utf-8", buffering=1) as answers:
+            asyncio.run(carry_out(given, lambda found, to=answers: to.write(json.dumps(found) + "\n")))
+        with open(os.path.join(folder, f"{number}.done"), "w", encoding="utf-8"):
+            pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
