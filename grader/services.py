@@ -1,7 +1,9 @@
-"""Servers of the judge that a submission talks to: the source of months, and Prefect's. They run in sandboxes of their own."""
+"""Programs of the judge that talk with a submission's, each in a sandbox of its own: servers, and a client that asks its service."""
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
 import os
 import shutil
@@ -12,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,7 @@ class Prefect:
 
     def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
         shutil.copyfile(_migrated(scratch), scratch / PREFECT_DATABASE)
-        home, port = Mount(scratch, "prefect", writable=True), _free_port()
+        home, port = Mount(scratch, "prefect", writable=True), free_port()
         job = Job(
             [
                 "python", "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(port),
@@ -134,6 +136,154 @@ class Prefect:
         self._service.stop(0)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a request got, and when it was sent and answered, in seconds of the system's monotonic clock.
+
+    `request` is its place in what was asked; `error` says why there is no whole answer.
+    """
+
+    request: int
+    sent: float
+    done: float
+    status: int | None
+    headers: Mapping[str, str]
+    body: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request; `body` is sent as it is."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Asking:
+    """Requests that are being made."""
+
+    def __init__(self, client: Client, number: int) -> None:
+        self._client, self._number = client, number
+        self._read, self._found = 0, list[Answer]()
+
+    def so_far(self) -> list[Answer]:
+        """The answers that are there, in the order in which they came."""
+        try:
+            with self._client.file(f"{self._number}.jsonl").open("rb") as file:
+                file.seek(self._read)
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        for line in lines:
+            if line.endswith(b"\n"):
+                self._read += len(line)
+                self._found.append(_answer(json.loads(line)))
+        return list(self._found)
+
+    def stop(self) -> None:
+        """Begin no more requests."""
+        self._client.file(f"{self._number}.stop").touch()
+
+    def over(self) -> bool:
+        """Whether all answers are there. Raises SandboxFault."""
+        self._client.see_that_it_runs()
+        return self._client.file(f"{self._number}.done").exists()
+
+    def answers(self) -> list[Answer]:
+        """All answers, when all are there. Raises SandboxFault."""
+        while not self.over():
+            time.sleep(POLL_SECONDS / 5)
+        return self.so_far()
+
+
+class Client:
+    """Asks a service as planned, one plan after the other.
+
+    What is answered is read in a sandbox, never unpacked or followed, and bounded in size and time.
+    """
+
+    def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
+        self._folder, self._numbers = scratch, itertools.count()
+        kit, own = Mount(INSIDE, "kit"), Mount(scratch, "own", writable=True)
+        job = Job(
+            ["python", kit / "http_client.py", own], [kit, own], cwd=own, env={**TOOL_ENVIRONMENT, "HOME": "/tmp"},
+            limits=SERVER_LIMITS,
+        )  # fmt: skip
+        self._service = sandbox.start(job)
+
+    def ask(
+        self,
+        url: str,
+        requests: Sequence[Request],
+        count: int | None = None,
+        seconds: float = 600.0,
+        concurrency: int = 1,
+        pause: float = 0.0,
+        deadline: float = 30.0,
+        longest: int = 1 << 20,
+        keep: int = 1 << 20,
+        until: int | None = None,
+    ) -> Asking:
+        """Begin to make requests in turn, each once unless `count` says how many, and return at once.
+
+        None is begun after `seconds`, or after an answer with the status `until`; `pause` are seconds between two. An answer may take
+        `deadline` seconds and have `longest` bytes, of which `keep` are kept.
+        """
+        number = next(self._numbers)
+        plan = {
+            "url": url, "count": len(requests) if count is None else count, "seconds": seconds, "concurrency": concurrency,
+            "pause": pause, "deadline": deadline, "longest": longest, "keep": keep, "until": until,
+            "requests": [
+                {
+                    "method": request.method, "path": request.path, "headers": dict(request.headers),
+                    "body64": None if request.body is None else base64.b64encode(request.body).decode(),
+                }
+                for request in requests
+            ],
+        }  # fmt: skip
+        aside = self.file(f"{number}.part")
+        aside.write_text(json.dumps(plan))
+        aside.rename(self.file(f"{number}.json"))
+        return Asking(self, number)
+
+    def file(self, name: str) -> Path:
+        return self._folder / name
+
+    def see_that_it_runs(self) -> None:
+        """Raises SandboxFault."""
+        if (ended := self._service.poll()) is not None:
+            raise SandboxFault(f"the client that asks the service ended: {ended.output[-300:]}")
+
+
+class Control:
+    """The calibration service: what it takes on this machine, at this minute, is what others are measured by. Raises SandboxFault."""
+
+    def __init__(self, sandbox: Sandbox, scratch: Path) -> None:
+        port, kit, own = free_port(), Mount(INSIDE, "kit"), Mount(scratch, "own", writable=True)
+        job = Job(
+            ["python", kit / "control_server.py", str(port)], [kit, own], cwd=own, env={**TOOL_ENVIRONMENT, "HOME": "/tmp"},
+            limits=SERVER_LIMITS,
+        )  # fmt: skip
+        self.url = f"http://{HOST}:{port}"
+        self._service = sandbox.start(job)
+        _wait(self._service, lambda: _is_open(port), "the calibration service")
+
+    def stop(self) -> None:
+        self._service.stop(0)
+
+
+def _answer(line: dict[str, Any]) -> Answer:
+    return Answer(line["n"], line["sent"], line["done"], line["status"], line["headers"], line["body"], line["error"])
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def _wait(service: Service, ready: Callable[[], bool], what: str) -> None:
     """Wait until a server is ready. Raises SandboxFault."""
     deadline = time.monotonic() + START_SECONDS
@@ -146,7 +296,8 @@ def _wait(service: Service, ready: Callable[[], bool], what: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

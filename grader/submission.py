@@ -22,7 +22,7 @@ from grader import stores
 from grader.contract import Manifest
 from grader.runcache import NotKept, RunCache
 from grader.sandbox import Finished, Job, Limits, Mount, Sandbox
-from grader.sandbox.base import MEBI, Argument
+from grader.sandbox.base import MEBI, Argument, Service
 
 SKIPPED_FOLDERS = frozenset({
     ".git", ".hg", ".svn", ".venv", "venv", ".mlekit", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
@@ -167,6 +167,36 @@ class Ran:
         return self.finished.sentence() + (f": {self.last_line}" if self.last_line else "")
 
 
+@dataclass
+class Running:
+    """A command that goes on, such as a server."""
+
+    submission: Submission
+    command: str
+    job: Job
+    out: Path
+    earlier: Mapping[str, Path]
+    service: Service
+    ran: Ran | None = None
+
+    def ended(self) -> Ran | None:
+        """How it ended, if it has."""
+        if self.ran is None and (finished := self.service.poll()) is not None:
+            self._settle(finished)
+        return self.ran
+
+    def stop(self, grace_seconds: float = 0.0) -> Ran:
+        """Tell it to stop, and kill it after so long; how it ended."""
+        if self.ran is None:
+            self._settle(self.service.stop(grace_seconds))
+        assert self.ran is not None
+        return self.ran
+
+    def _settle(self, finished: Finished) -> None:
+        self.submission.seconds += finished.seconds
+        self.ran = self.submission._ran(self.command, self.job, self.out, finished, self.earlier)
+
+
 @dataclass(frozen=True)
 class Record:
     """One run as it was, to be shown to whoever wants to run it again."""
@@ -278,6 +308,30 @@ class Submission:
                 )
             )
         return found
+
+    def start(
+        self,
+        command: str,
+        argv: Sequence[Argument],
+        reads: Sequence[Mount],
+        out: Path,
+        limits: Limits,
+        env: Mapping[str, Argument],
+        tracking: Path | None = None,
+        state: Path | None = None,
+    ) -> Running:
+        """Start a command that goes on, with the loopback of the grading and copies of a store and a state.
+
+        Without, it goes on with those that an earlier start left in `out`, or with empty ones.
+        """
+        again = (out / "out").exists()
+        given = Mount(out / "state", "state", writable=True) if again else self._state(out, state)
+        store = Mount(out / stores.NAME, stores.NAME, writable=True) if again else self._store(out, tracking)
+        written = Mount(out / "out", "out", writable=True)
+        written.source.mkdir(parents=True, exist_ok=True)
+        job = replace(self.job(argv, reads, written, given, limits, env, store), network=True)
+        earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
+        return Running(self, command, job, out, earlier, self.sandbox.start(job))
 
     def _ran(self, command: str, job: Job, out: Path, finished: Finished, earlier: Mapping[str, Path]) -> Ran:
         self.records.append(Record(self.labels.get(out, command), job, out, finished, earlier))

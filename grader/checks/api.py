@@ -94,19 +94,15 @@ class Check:
     id: str
     function: Callable[[Grading], Finding]
     uses: tuple[Work[Any], ...]
-    alone: bool
 
 
 def check(
-    id: str, uses: Sequence[Work[Any]] = (), alone: bool = False
+    id: str, uses: Sequence[Work[Any]] = ()
 ) -> Callable[[Callable[[Grading], Finding]], Callable[[Grading], Finding]]:
-    """Bind a function to the check `id` of stage.toml.
-
-    `uses` names the work to start ahead of time; `alone` asks for a quiet machine (timing).
-    """
+    """Bind a function to the check `id` of stage.toml; `uses` names the work to start ahead of time."""
 
     def bind(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
-        function.__mlekit_check__ = Check(id, function, tuple(uses), alone)  # type: ignore[attr-defined]
+        function.__mlekit_check__ = Check(id, function, tuple(uses))  # type: ignore[attr-defined]
         return function
 
     return bind
@@ -148,6 +144,13 @@ class Grading:
         Work may use other work as long as that was started before it: the pool takes them in order.
         """
         return self.start(work).result()
+
+    def settle(self, work: Work[Any]) -> None:
+        """Wait until shared work that was started has ended, however it ended."""
+        with self._lock:
+            started = self._done.get(work)
+        if started is not None:
+            started.exception()
 
     def after(self, work: Work[Any]) -> None:
         """Wait for work whose runs those of the caller are compared with, so that two runs cannot tell each other what they got.

@@ -109,3 +109,16 @@ def aging(
         series.append(Series(f"measured again, up to {end}", tuple(f"{month}-15" for month in months), losses))
     says = "; ".join(f"{s.name}: {', '.join(f'{value:.3f}' for value in s.y)}" for s in series)
     return Chart(ChartKind.LINE, title, "month scored", "log loss", tuple(series), says)
+
+
+def shares(title: str, x: str, values: Mapping[str, np.ndarray]) -> Chart:
+    """What share of each set of sorted values (n,) is at most so large, from none to 99 of 100; the last set is the control."""
+    import numpy as np
+
+    at = np.linspace(0, 0.99, POINTS)
+    *series, control = (Series(name, _rounded(np.quantile(found, at)), _rounded(at)) for name, found in values.items())
+    says = "; ".join(
+        f"{name}: half within {np.quantile(found, 0.5):.1f}, 95 of 100 within {np.quantile(found, 0.95):.1f}"
+        for name, found in values.items()
+    )
+    return Chart(ChartKind.LINE, title, x, "share of requests", tuple(series), f"{x}; {says}", control)

@@ -375,7 +375,20 @@ PLANNED = (
     ),
 )  # fmt: skip
 
-COMMANDS = (TRAIN, PREDICT, TEST, VALIDATE, FEATURES, STALENESS_STUDY, REGISTER, PROMOTE, ROLLBACK, PIPELINE, SERVE, *PLANNED)
+COMMANDS = (
+    TRAIN,
+    PREDICT,
+    TEST,
+    VALIDATE,
+    FEATURES,
+    STALENESS_STUDY,
+    REGISTER,
+    PROMOTE,
+    ROLLBACK,
+    PIPELINE,
+    SERVE,
+    *PLANNED,
+)
 
 # What a later stage asks beyond commands.
 DOCUMENTS = (

@@ -11,9 +11,7 @@ ENDPOINTS = (
         "`{items: [{id, attributes}]}`", "`{results: [{id, probability, low, high}]}`",
     ),
 )  # fmt: skip
-HEADERS = (
-    ("X-Unit-ID", "12", "The unit that an experiment assigns; the same unit always gets the same variant."),
-)
+HEADERS = (("X-Unit-ID", "12", "The unit that an experiment assigns; the same unit always gets the same variant."),)
 RESPONSE_LATER = (
     ("12", "`/v1/predict` adds `variant`"),
     ("15", "`/v1/predict` adds `degraded: true` while it answers with less than it should"),

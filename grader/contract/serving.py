@@ -8,6 +8,7 @@ MAX_ROWS = 1_000  # of one request
 MAX_BODY_MB = 1
 START_SECONDS = 60  # until a service answers
 GRACE_SECONDS = 10  # beyond MLEKIT_REFRESH_SECONDS, until a new champion answers
+BACK_SECONDS = 60  # until a registry that is back is followed again
 STOP_SECONDS = 10  # until a service that was told to stop has ended
 PATIENCE_SECONDS = 10  # within which each answer has to be there, whole
 MEMORY_MB = 2_048
@@ -34,38 +35,49 @@ ENDPOINTS = (
 )  # fmt: skip
 
 PLACE_RULES = (
-    "**Everything about its place comes from the environment**: it listens on `MLEKIT_HOST` and `MLEKIT_PORT`, and nowhere else; the registry "
+    "**Everything about its place comes from the environment**: it listens on `MLEKIT_HOST` and `MLEKIT_PORT`, and nowhere else; the "
+    "registry "
     "is that of `MLFLOW_TRACKING_URI`, the model the use case's `model_name`. Several may run at once, with other ports and registries.",
-    f"**It starts** within {START_SECONDS} seconds: by then `/healthz` answers, and `/readyz` too if there is a champion. A port that is taken "
+    f"**It starts** within {START_SECONDS} seconds: by then `/healthz` answers, and `/readyz` too if there is a champion. A port that is "
+    f"taken "
     "ends it, with an exit code other than 0.",
     "**Told to stop** (SIGTERM to all its processes) it takes no new connection, answers what it was asked before, and ends within "
     f"{STOP_SECONDS} seconds.",
-    f"**Memory**: {MEMORY_MB:,} MB for all its processes together, whatever is asked. **Answers** are there within {PATIENCE_SECONDS} seconds, "
+    f"**Memory**: {MEMORY_MB:,} MB for all its processes together, whatever is asked. **Answers** are there within {PATIENCE_SECONDS} "
+    f"seconds, "
     "as they are: not compressed, and no redirects.",
 )
 
 MODEL_RULES = (
     "**The model** is the version to which the alias `champion` points, any logged model as in stage 06. It looks up the alias every "
-    f"`MLEKIT_REFRESH_SECONDS`, and a new champion answers at the latest {GRACE_SECONDS} seconds after that, in the same process, without a "
+    f"`MLEKIT_REFRESH_SECONDS`, and a new champion answers at the latest {GRACE_SECONDS} seconds after that, in the same process, "
+    f"without a "
     "request that fails or waits for it. `model_version` in an answer is the one that scored all its rows.",
     "**One definition of features.** A row gets what `predict` gives it with the same model and data, to 1e-9: whatever rows come with it, "
     "before it, or at the same time. The data of --data do not change while it runs.",
     "**Ready means able.** `/readyz` says 200 if and only if a request to predict would be answered then. Without a champion it says 503, "
-    "with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When there is a champion, it becomes ready in the time above.",
-    "**A champion that cannot be loaded** leaves the one that answered before. So does a registry that cannot be reached: what is loaded goes "
-    "on answering. Started while the registry cannot be reached, it answers with the last model that it had, which it kept in "
-    "`MLEKIT_STATE`, or says that it is not ready. When the registry is back, it follows it again.",
+    "with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When there is a champion, it becomes ready in the time "
+    "above.",
+    "**A champion that cannot be loaded**, or is taken away, leaves the one that answered before. So does a registry that cannot be "
+    "reached: what is loaded goes on answering. Started while the registry cannot be reached, it answers with the last model that it had, "
+    f"which it kept in `MLEKIT_STATE`, or says that it is not ready. {BACK_SECONDS} seconds after the registry is back, it follows it "
+    f"again.",
 )
 
 REQUEST_RULES = (
-    "**A row** has a `row_id`, a text, and the columns of `[request]` in the use case: `str` a text, `int` and `float` a number, `timestamp` a "
+    "**A row** has a `row_id`, a text, and the columns of `[request]` in the use case: `str` a text, `int` and `float` a number, "
+    "`timestamp` a "
     "text in RFC 3339 with a zone; those with `?` may be null or left out. A row has no other duty: categories never seen and extreme "
     "numbers get a probability. Further keys may be ignored or refused.",
-    f"**Rows**: 1 to {MAX_ROWS:,} a request, in a body of at most {MAX_BODY_MB} MiB of JSON. What is larger gets 413, or 422 where only the number of "
+    f"**Rows**: 1 to {MAX_ROWS:,} a request, in a body of at most {MAX_BODY_MB} MiB of JSON. What is larger gets 413, or 422 where only "
+    f"the number of "
     "rows is. Predictions are in the order of the rows.",
-    "**What is wrong gets a 4xx**, never a 5xx, and is one request's own trouble. Where the body is a JSON object, `detail` has an entry for each "
-    "fault, in which `loc` ends with, or contains, the name of the field: `rows`, or a key of a row. All of a request is refused, or nothing.",
-    f"**`X-Request-ID`** of a request, of up to {MAX_REQUEST_ID} letters, digits, `-`, `_` and `.`, comes back as a header and as `request_id`. "
+    "**What is wrong gets a 4xx**, never a 5xx, and is one request's own trouble. Where the body is a JSON object, `detail` has an entry "
+    "for each "
+    "fault, in which `loc` ends with, or contains, the name of the field: `rows`, or a key of a row. All of a request is refused, or "
+    "nothing.",
+    f"**`X-Request-ID`** of a request, of up to {MAX_REQUEST_ID} letters, digits, `-`, `_` and `.`, comes back as a header and as "
+    f"`request_id`. "
     "Where there is none, or another text, you make one.",
     "**Too much to do**: what cannot be answered in time is turned away at once, with 429 or 503 and `Retry-After`, and when the burst is "
     "over, all is as before.",

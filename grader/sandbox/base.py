@@ -126,12 +126,17 @@ class Service(Protocol):
 
 
 class Sandbox(Protocol):
-    """One rung of the isolation ladder; `turn` is held while one of the few jobs runs that may run at once."""
+    """One rung of the isolation ladder; `turn` is held while one of the few jobs runs that may run at once.
+
+    `alone` is all turns: while it is held, no other job has one.
+    """
 
     name: str
 
     @property
     def turn(self) -> AbstractContextManager[None]: ...
+
+    def alone(self) -> AbstractContextManager[None]: ...
 
     def run(self, job: Job) -> Finished:
         """Run to the end, or to a limit; nothing of it is left afterwards. Raises SandboxFault."""

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,6 +97,10 @@ class Bubblewrap:
     def turn(self) -> Turns:
         """Held while one of the few jobs runs that may run at once."""
         return self._slots.turn
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while a job runs that is timed."""
+        return self._slots.turn.all()
 
     def close(self) -> None:
         self._slots.close()

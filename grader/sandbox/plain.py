@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -61,6 +62,10 @@ class Plain:
     def turn(self) -> Turns:
         """Held while one of the few jobs runs that may run at once."""
         return self._slots.turn
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while a job runs that is timed."""
+        return self._slots.turn.all()
 
     def close(self) -> None:
         self._slots.close()

@@ -1,22 +1,52 @@
-"""Take a champion away in a copied MLflow store: python alter_registry.py DATABASE WHAT MODEL VERSION.
+"""Change a copied MLflow store behind its back: python alter_registry.py DATABASE WHAT MODEL VERSION [SOURCE RUN_ID].
 
-WHAT is no-champion, where no alias is left, or deleted-champion, where the alias is left and its version deleted.
+WHAT is
+    champion           the alias points to the version
+    no-champion        no alias is left
+    deleted-champion   the alias is left and its version deleted
+    add                a version more, with a source and a run
+    break, mend        the database is no database any more, or what it was
 """
 
+import shutil
 import sqlite3
 import sys
 
 
-def main(database, what, model, version):
-    with sqlite3.connect(database) as connection:
-        if what == "no-champion":
-            connection.execute("DELETE FROM registered_model_aliases WHERE name = ?", (model,))
-        else:
-            connection.execute(
-                "UPDATE model_versions SET current_stage = 'Deleted_Internal' WHERE name = ? AND version = ?",
-                (model, int(version)),
-            )
-    connection.close()
+def main(database, what, model, version, source=None, run=None):
+    aside = f"{database}.aside"
+    if what == "break":
+        shutil.copyfile(database, aside)
+        with open(database, "r+b") as file:
+            file.write(b"this is no database" * 1000)
+    elif what == "mend":
+        with open(aside, "rb") as kept, open(database, "r+b") as file:
+            shutil.copyfileobj(kept, file)
+            file.truncate()
+    else:
+        with sqlite3.connect(database, timeout=30) as connection:
+            alter(connection, what, model, int(version), source, run)
+        connection.close()
+
+
+def alter(connection, what, model, version, source, run):
+    if what in ("no-champion", "champion"):
+        connection.execute("DELETE FROM registered_model_aliases WHERE name = ? AND alias = 'champion'", (model,))
+    if what == "champion":
+        connection.execute(
+            "INSERT INTO registered_model_aliases (name, alias, version) VALUES (?, 'champion', ?)", (model, version)
+        )
+    if what == "deleted-champion":
+        connection.execute(
+            "UPDATE model_versions SET current_stage = 'Deleted_Internal' WHERE name = ? AND version = ?",
+            (model, version),
+        )
+    if what == "add":
+        connection.execute(
+            "INSERT INTO model_versions (name, version, creation_time, last_updated_time, current_stage, source, run_id, status) "
+            "SELECT name, ?, creation_time, last_updated_time, current_stage, ?, ?, status FROM model_versions WHERE name = ? LIMIT 1",
+            (version, source, run, model),
+        )
 
 
 if __name__ == "__main__":

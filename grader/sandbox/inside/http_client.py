@@ -1,9 +1,9 @@
 """Ask a service as planned, and keep what it answered: python http_client.py FOLDER.
 
-For each FOLDER/N.json that appears, from 0 on, the answers go to FOLDER/N.jsonl, a line each as they come, and FOLDER/N.done at the end.
-A plan is JSON:
+For each FOLDER/N.json that appears, from 0 on, the answers go to FOLDER/N.jsonl, a line each as they come, and FOLDER/N.done appears at
+the end. FOLDER/N.stop, once it is there, lets no further request begin. A plan is JSON:
 
-    {"url": ..., "requests": [{"method", "path", "headers", "body" or "body64"}], asked in turn, from the first again after the last,
+    {"url": ..., "requests": [{"method", "path", "headers", "body64"}], asked in turn, from the first again after the last,
      "count": at most so many, "seconds": none begun after so many, "concurrency": so many at a time, "pause": seconds between two of one,
      "deadline": seconds for one, "longest": bytes of an answer, "keep": bytes of it that are kept, "until": a status that ends it}
 
@@ -61,7 +61,7 @@ async def ask(session, request, deadline, longest, keep):
     return found
 
 
-async def carry_out(plan, write):
+async def carry_out(plan, stopped, write):
     requests = [dict(request, content=_content(request)) for request in plan["requests"]]
     numbers, over = itertools.count(), asyncio.Event()
     end = time.monotonic() + plan["seconds"]
@@ -70,21 +70,21 @@ async def carry_out(plan, write):
 
         async def one_after_the_other():
             while not over.is_set() and time.monotonic() < end and (number := next(numbers)) < plan["count"]:
+                if os.path.exists(stopped):
+                    return
                 which = number % len(requests)
                 found = await ask(session, requests[which], plan["deadline"], plan["longest"], plan["keep"])
                 write({"n": which, **found})
-                if found["status"] == plan.get("until"):
+                if found["status"] is not None and found["status"] == plan["until"]:
                     over.set()
-                if plan.get("pause"):
+                if plan["pause"]:
                     await asyncio.sleep(plan["pause"])
 
         await asyncio.gather(*(one_after_the_other() for _ in range(plan["concurrency"])))
 
 
 def _content(request):
-    if "body64" in request:
-        return base64.b64decode(request["body64"])
-    return request["body"].encode() if request.get("body") is not None else None
+    return None if request["body64"] is None else base64.b64decode(request["body64"])
 
 
 def main(folder):
@@ -95,7 +95,8 @@ def main(folder):
         with open(plan, encoding="utf-8") as file:
             given = json.load(file)
         with open(os.path.join(folder, f"{number}.jsonl"), "w", encoding="utf-8", buffering=1) as answers:
-            asyncio.run(carry_out(given, lambda found, to=answers: to.write(json.dumps(found) + "\n")))
+            stopped = os.path.join(folder, f"{number}.stop")
+            asyncio.run(carry_out(given, stopped, lambda found, to=answers: to.write(json.dumps(found) + "\n")))
         with open(os.path.join(folder, f"{number}.done"), "w", encoding="utf-8"):
             pass
 

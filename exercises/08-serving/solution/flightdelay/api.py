@@ -63,8 +63,18 @@ def in_utc(value: datetime) -> datetime:
         raise ValueError("is too far from now") from None
 
 
+def whole(value: str) -> str:
+    """A text of whole characters: JSON can hold half of one, and nothing after this can write it. Raises ValueError."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a character") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(whole)]
 KINDS: dict[str, tuple[Any, pl.DataType]] = {
-    "str": (str, pl.String()),
+    "str": (Text, pl.String()),
     "int": (Annotated[int, Field(**INT64)], pl.Int64()),
     "float": (Annotated[float, Field(allow_inf_nan=False)], pl.Float64()),
     "timestamp": (Annotated[AwareDatetime, AfterValidator(in_utc)], pl.Datetime("us", "UTC")),
@@ -73,7 +83,7 @@ KINDS: dict[str, tuple[Any, pl.DataType]] = {
 
 def question_of(usecase: UseCase) -> type[BaseModel]:
     """The body of a request to predict, from the columns of `request`."""
-    fields: dict[str, Any] = {"row_id": (str, ...)}
+    fields: dict[str, Any] = {"row_id": (Text, ...)}
     for name, kind in usecase.request.items():
         type_ = KINDS[kind.rstrip("?")][0]
         fields[name] = (type_ | None, None) if kind.endswith("?") else (type_, ...)

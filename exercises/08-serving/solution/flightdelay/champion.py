@@ -62,13 +62,12 @@ class Champion:
         self._stop.set()
 
     def _follow(self) -> None:
+        self._take_what_was_kept()  # first: a registry that does not answer may take minutes to say so
         while not self._stop.is_set():
             try:
                 self.look()
             except Exception as problem:  # whatever is wrong with a registry or a model, the service goes on
                 self._note(f"the registry could not be asked: {_short(problem)}")
-                if self.loaded is None:
-                    self._take_what_was_kept()
             self._stop.wait(REFRESH_SECONDS)
 
     def look(self) -> None:
@@ -117,7 +116,7 @@ class Champion:
             raise ValueError("it gives no probability")
 
     def _take_what_was_kept(self) -> None:
-        """The last model that answered, where the registry cannot be reached."""
+        """The last model that answered before this service was started again."""
         try:
             current = json.loads((KEPT / "current.json").read_bytes())
             self._take(KEPT / f"version-{current['version']}", current["version"], current["run_id"])

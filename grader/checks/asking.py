@@ -1,0 +1,87 @@
+"""Requests to a submission's service, and what its answers have to be; shared by the stages that talk to one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from grader.checks.api import Fault
+from grader.contract.outputs import Output, OutputProblem, PredictAnswer, parse_output
+from grader.services import Answer, Request
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREDICT = "/v1/predict"
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table of rows as the JSON objects of a request: times in RFC 3339, null where there is nothing."""
+    import pandas as pd
+
+    found = []
+    for row in table.to_dict("records"):
+        plain: dict[str, Any] = {}
+        for name, value in row.items():
+            if not isinstance(value, str) and pd.isna(value):
+                plain[str(name)] = None
+            else:
+                plain[str(name)] = value.isoformat() if isinstance(value, pd.Timestamp) else value
+        found.append(plain)
+    return found
+
+
+def question(rows: Sequence[Mapping[str, Any]], request_id: str | None = None) -> Request:
+    """A request to predict."""
+    headers = {"X-Request-ID": request_id} if request_id is not None else {}
+    return Request("POST", PREDICT, json.dumps({"rows": list(rows)}).encode(), headers)
+
+
+def got(answer: Answer) -> str:
+    """What a request got, for a person."""
+    if answer.error is not None:
+        return answer.error if answer.status is None else f"status {answer.status}, and then {answer.error}"
+    more = f", {answer.body[:120]!r}" if answer.status is None or answer.status >= 400 else ""
+    return f"status {answer.status}{more}"
+
+
+def value_of(answer: Answer, status: int, what: str) -> Any:
+    """The JSON of an answer that has to have a status. Raises Fault."""
+    if answer.error is not None or answer.status != status:
+        moved = f" to {answer.headers['location']!r}" if "location" in answer.headers else ""
+        raise Fault(f"{what}; it has to get {status}, and got {got(answer)}{moved}")
+    if coded := answer.headers.get("content-encoding"):
+        raise Fault(f"{what}; its answer is encoded ({coded!r}), and we said that we take it as it is")
+    try:
+        return json.loads(answer.body, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Fault(f"{what}; its answer is no JSON: {answer.body[:120]!r}") from None
+
+
+T = TypeVar("T", bound=Output)
+
+
+def parsed(model: type[T], answer: Answer, status: int, what: str) -> T:
+    """An answer of the contract. Raises Fault."""
+    value = value_of(answer, status, what)
+    try:
+        return parse_output(model, value)
+    except OutputProblem as problem:
+        raise Fault(f"{what}; {problem}") from None
+
+
+def predicted(answer: Answer, rows: Sequence[Mapping[str, Any]], what: str) -> PredictAnswer:
+    """The answer to a request to predict, with a prediction for each row, in their order. Raises Fault."""
+    found = parsed(PredictAnswer, answer, 200, what)
+    ids = [prediction.row_id for prediction in found.predictions]
+    if ids != [row["row_id"] for row in rows]:
+        why = (
+            "in another order" if sorted(ids) == sorted(row["row_id"] for row in rows) else "not those that were asked"
+        )
+        raise Fault(f"{what}; its answer has {len(ids)} predictions for {len(rows)} rows, {why}")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,1001 @@
+"""Stage 08, the service: the same answers over HTTP as in batch, the truth about itself, and none lost whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grader import services, stages, stores
+from grader.checks import asking, challengers, charts, predictions, running
+from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
+from grader.checks.asking import got, parsed, predicted, question, rows_of
+from grader.checks.s06_registry import LINE, MODEL_NAME, answers, cases, gate, given, lined_up, tables, trained
+from grader.contract.outputs import PredictAnswer, Readiness
+from grader.contract.outputs import Running as Told
+from grader.contract.serving import (
+    BACK_SECONDS,
+    GRACE_SECONDS,
+    MAX_BODY_MB,
+    MAX_ROWS,
+    MEMORY_MB,
+    PATIENCE_SECONDS,
+    START_SECONDS,
+    STOP_SECONDS,
+)
+from grader.sandbox import Mount
+from grader.sandbox.base import Argument, Job
+from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Unreadable
+from grader.services import HOST, Answer, Request
+from grader.submission import Ran, Running
+from grader.world.build import stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+BARS = stages.find("08").bars
+REFRESH_SECONDS = 1
+FOLLOWED = REFRESH_SECONDS + GRACE_SECONDS  # until a new champion has to answer
+CLIENT_MB = 256
+OTHER_HOST = "127.0.0.2"  # also the loopback, and not the address that it was told
+SINGLES, GROUP = 40, 17  # rows asked one by one, and how many are asked together
+LOAD, LEAST, MOST = 4, 200, 2_000  # clients at a time; requests during the swaps, at least and about
+PACE_SECONDS, PACE_ROUNDS = 2.0, 2
+BURST_LEAST, BURST_MOST = 50, 400
+AIRBORNE_SECONDS = 0.05  # after which a request that was sent has arrived
+HEALTHZ, READYZ, VERSION = Request("GET", "/healthz"), Request("GET", "/readyz"), Request("GET", "/version")
+
+
+# The registry that is served
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A store, versions in it by the names `own`, `better`, `best` and `broken`, and what those say of the rows, shape (n,).
+
+    `own` is the submission's own model, and champion at first; `broken` has no files.
+    """
+
+    store: Path
+    versions: Mapping[str, str]
+    says: Mapping[str, np.ndarray]
+
+
+@work
+def shop(grading: Grading) -> Shop:
+    line, run, at = grading.get(lined_up), grading.get(trained), grading.get(gate)
+    rows, own = grading.get(tables).rows, grading.get(answers)["rows"]
+    last = max(int(number) for number in (line.champion, *line.versions.values()))
+    versions = {name: line.versions[name] for name in ("better", "best")}
+    versions |= {"own": str(last + 1), "broken": str(last + 2)}
+    out = grading.folder("shop", grading.limits.disk_mb)
+    stores.copy_files(line.store, out)
+    said = f"{run.model_uri}", run.run_id
+    alter(grading, out, "add", versions["own"], *said)
+    alter(grading, out, "add", versions["broken"], f"models:/m-{'0' * 32}", run.run_id)
+    alter(grading, out, "champion", versions["own"])
+    says = {
+        name: challengers.answers(own, rows, at.outcomes, grading.get(cases)[name].setting)
+        for name in ("better", "best")
+    }
+    return Shop(out, versions, {"own": own, **says})
+
+
+def alter(grading: Grading, store: Path, what: str, version: str, *more: str) -> None:
+    """Change a store behind the back of whoever uses it. Raises Owed."""
+    kit, place = Mount(INSIDE, "kit"), Mount(store, stores.NAME, writable=True)
+    job = Job(
+        ["python", kit / "alter_registry.py", place / stores.DATABASE, what, MODEL_NAME, version, *more], [kit, place], cwd=place,
+        env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
+    )  # fmt: skip
+    finished = grading.sandbox.start(job).wait()
+    if not finished.ok:
+        raise Owed(f"we changed the registry ({what}); {finished.sentence()}: {finished.output[-200:]}")
+
+
+# The service
+
+
+@dataclass
+class Service:
+    """A service of the submission, in a folder of its own with its store and state, and the client that asks it."""
+
+    grading: Grading
+    store: Path
+    port: int
+    out: Path
+    client: services.Client
+    running: Running | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def own_store(self) -> Path:
+        """The store that it looks at, a copy of `store`."""
+        return self.out / stores.NAME
+
+    def start(self) -> None:
+        """Start it, or start it again where it left off. Raises Owed."""
+        given_ = self.grading.get(given)
+        source, settings = Mount(given_.data, "data"), Mount(given_.settings, "given")
+        argv: list[Argument] = [
+            *running.command(self.grading, "serve"), "--usecase", settings / "usecase.toml", "--data", source,
+        ]  # fmt: skip
+        limits = replace(self.grading.limits, seconds=3600, memory_mb=MEMORY_MB)
+        env: dict[str, Argument] = {
+            "MLEKIT_HOST": HOST, "MLEKIT_PORT": str(self.port), "MLEKIT_REFRESH_SECONDS": str(REFRESH_SECONDS),
+        }  # fmt: skip
+        self.running = self.grading.submission.start(
+            "serve", argv, [source, settings], self.out, limits, env, tracking=self.store
+        )
+
+    def ended(self) -> Ran | None:
+        return None if self.running is None else self.running.ended()
+
+    def stop(self, grace_seconds: float = 0.0) -> Ran:
+        assert self.running is not None
+        return self.running.stop(grace_seconds)
+
+    def ask(self, *requests: Request, **how: Any) -> list[Answer]:
+        """Ask and wait for the answers."""
+        return self.begin(*requests, **how).answers()
+
+    def begin(self, *requests: Request, **how: Any) -> services.Asking:
+        return self.client.ask(self.url, requests, **how)
+
+    def wait(self, seconds: float, request: Request = READYZ) -> list[Answer]:
+        """Ask until it says 200, has ended, or this time is over."""
+        asked = self.begin(request, count=1_000_000, seconds=seconds, pause=0.05, until=200, keep=500)
+        while not asked.over():
+            if self.ended() is not None:
+                asked.stop()
+            time.sleep(0.02)
+        return asked.answers()
+
+    def alter(self, what: str, version: str = "0") -> None:
+        alter(self.grading, self.own_store, what, version)
+
+    def is_there(self) -> bool:
+        return self.ended() is None and self.ask(HEALTHZ, deadline=PATIENCE_SECONDS)[0].status == 200
+
+
+def service(grading: Grading, label: str, store: Path, port: int | None = None) -> Service:
+    client = services.Client(grading.sandbox, grading.folder(f"{label}-client", CLIENT_MB))
+    out = grading.folder(label, grading.limits.disk_mb)
+    return Service(grading, store, port or services.free_port(), out, client)
+
+
+def is_ready(answered: Sequence[Answer]) -> bool:
+    return bool(answered) and answered[-1].status == 200
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The first start of the service: what `/readyz` said until it was ready, and the answers right after that."""
+
+    service: Service
+    waited: list[Answer]
+    seconds: float
+    after: list[Answer]  # predict, healthz, version
+    ended: Ran | None
+
+
+@work
+def opened(grading: Grading) -> Opened:
+    """Raises Owed where there is no such command."""
+    made = service(grading, "service", grading.get(shop).store)
+    with grading.sandbox.turn:
+        began = time.monotonic()
+        made.start()
+        waited = made.wait(START_SECONDS)
+        seconds = time.monotonic() - began
+        ended = made.ended()
+        if ended is not None and ended.absent:
+            raise Owed(f"there is no serve command yet; {ended.sentence()}")
+        after = made.ask(question(rows_of(grading.get(given).rows.table)[:3]), HEALTHZ, VERSION)
+    return Opened(made, waited, seconds, after, ended)
+
+
+def ready_service(grading: Grading) -> Service:
+    """The service, ready; started again where it has ended. Raises Owed, Fault."""
+    found = grading.get(opened)
+    if not is_ready(found.waited):
+        raise Owed("the service has to become ready first: see serving.ready_when_it_can_answer")
+    if not found.service.is_there():
+        found.service.stop()
+        found.service.alter("champion", grading.get(shop).versions["own"])
+        with grading.sandbox.turn:
+            found.service.start()
+            if not is_ready(found.service.wait(START_SECONDS)):
+                raise Fault("the service had ended, and started again it did not become ready")
+    return found.service
+
+
+# Its answers
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows with some odd ones at the end, what `predict` says of them, and what the service says, by `row_id` and request."""
+
+    rows: list[dict[str, Any]]
+    batch: np.ndarray
+    asked: list[tuple[list[dict[str, Any]], str | None]]
+    answers: list[Answer]
+
+
+def odd_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows with categories never seen, nothing where nothing may be, and numbers far away; they have no right answer but one."""
+    import pandas as pd
+
+    odd = table.iloc[:8].copy()
+    odd["row_id"] = [f"odd-{number}" for number in range(len(odd))]
+    odd["tailnum"], odd["sched_arr"] = odd["tailnum"].astype(object), odd["sched_arr"].astype(object)
+    for number, (column, value) in enumerate(
+        (
+            ("tailnum", None), ("sched_arr", pd.NaT), ("carrier", "Q9"), ("dest", "ÅÄÖ"), ("distance_miles", 1e9),
+            ("distance_miles", -5.0), ("flight_no", 99_999_999), ("origin", "XXX"),
+        )
+    ):  # fmt: skip
+        odd.loc[odd.index[number], column] = value
+    odd["sched_arr"] = pd.to_datetime(odd["sched_arr"], utc=True).astype(table["sched_arr"].dtype)
+    return pd.concat([table, odd], ignore_index=True)
+
+
+@work
+def batch(grading: Grading) -> tuple[list[str], np.ndarray]:
+    """What `predict` says of the rows with the model that the service begins with."""
+    import numpy as np
+
+    given_, shop_ = grading.get(given), grading.get(shop)
+    table = odd_rows(given_.rows.table)
+    rows = replace(given_.rows, table=table, late=np.zeros(len(table), bool))
+    out, placed = grading.folder("predict-champion", grading.limits.disk_mb), grading.folder("predict-rows")
+    rows.write(placed / "rows.parquet")
+    running.usecase(placed)
+    source, settings = Mount(given_.data, "data"), Mount(placed, "given")
+    argv: list[Argument] = [
+        *running.command(grading, "predict"), "--usecase", settings / "usecase.toml",
+        "--model", f"models:/{MODEL_NAME}/{shop_.versions['own']}", "--data", source, "--rows", settings / "rows.parquet",
+        "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
+    ]  # fmt: skip
+    ran = grading.submission.run("predict", argv, [source, settings], out, grading.limits, tracking=shop_.store)
+    if not ran.ok:
+        raise Owed(
+            f"predict has to answer with a registered model first: see registry.predicts_with_the_champion; {ran.sentence()}"
+        )
+    return table["row_id"].tolist(), predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
+
+
+@work
+def scored(grading: Grading) -> Batch:
+    found = ready_service(grading)
+    table = odd_rows(grading.get(given).rows.table)
+    rows = rows_of(table)
+    for number, row in enumerate(rows):
+        if number % 2:  # what may be null may also be left out
+            for name in ("tailnum", "sched_arr"):
+                if row[name] is None:
+                    del row[name]
+    draw = stream(grading.world().seed or 0, "requests")
+    asked: list[tuple[list[dict[str, Any]], str | None]] = [(rows, "all-of-them.1"), ([*rows[-8:], *rows[:1]], None)]
+    asked += [([rows[i]], f"one-{i}" if i % 2 else None) for i in draw.choice(len(rows), SINGLES, replace=False)]
+    mixed = [int(i) for i in draw.permutation(len(rows))]
+    asked += [([rows[i] for i in mixed[at : at + GROUP]], None) for at in range(0, len(mixed), GROUP)]
+    made = [question(some, id) for some, id in asked]
+    with grading.sandbox.turn:
+        got_ = found.ask(*made, concurrency=LOAD)
+    got_.sort(key=lambda answer: answer.request)
+    _ids, right = grading.get(batch)
+    return Batch(rows, right, asked, got_)
+
+
+@check("serving.answers_like_batch", uses=[*LINE, shop, opened, batch, scored])
+def answers_like_batch(grading: Grading) -> Finding:
+    """The same rows get the same probabilities over HTTP as from `predict`, alone, together, in any order and at the same time.
+
+    Catches: features made anew for the service; scores that depend on neighbours; an answer sorted; the version of another model.
+    Accepts: any server, any batching.
+    """
+    import numpy as np
+
+    shop_, found = grading.get(shop), grading.get(scored)
+    right = dict(zip((row["row_id"] for row in found.rows), found.batch, strict=True))
+    most, ids = 0.0, set()
+    for (rows, id), answer in zip(found.asked, found.answers, strict=True):
+        what = f"we asked about {len(rows)} row{'s' if len(rows) > 1 else ''}" + (f" as request {id!r}" if id else "")
+        said = predicted(answer, rows, what)
+        if said.model_version != shop_.versions["own"]:
+            raise Fault(f"{what}; model_version is {said.model_version}, and the champion is {shop_.versions['own']}")
+        if answer.headers.get("x-request-id") != said.request_id or id not in (None, said.request_id):
+            header = answer.headers.get("x-request-id")
+            raise Fault(f"{what}; its answer has request_id {said.request_id!r} and the header X-Request-ID {header!r}")
+        ids.add(said.request_id)
+        apart = [(abs(p.probability - right[p.row_id]), p) for p in said.predictions]
+        worst, prediction = max(apart, key=lambda pair: pair[0])
+        most = max(most, worst)
+        if worst > BARS["batch"]:
+            return failed(
+                f"{what}; row {prediction.row_id} gets {prediction.probability:.6f} over HTTP and {right[prediction.row_id]:.6f} from "
+                "predict with the same model and data",
+                f"{worst:.2g} apart", f"at most {BARS['batch']:g}",
+            )  # fmt: skip
+    if len(ids) < len(found.asked):
+        return failed("two requests got the same request_id", f"{len(ids)} ids", f"{len(found.asked)}")
+    own = np.array([right[row["row_id"]] for row in found.rows[: len(shop_.says["own"])]])
+    beside = float((np.abs(own - shop_.says["own"]) > BARS["equal"]).mean())
+    if beside > BARS["beside"]:
+        return failed(
+            "the probabilities are not those of the champion on the right features", f"{beside:.0%} differ", "none"
+        )
+    return passed("HTTP and batch say the same", f"at most {most:.2g} apart", f"{BARS['batch']:g}")
+
+
+# A registry without a champion, one that gets one, and one that is gone
+
+
+@dataclass
+class Story:
+    """A service in front of a registry that has no champion, then one, then cannot be read, and comes back.
+
+    What was not reached is empty.
+    """
+
+    service: Service
+    closed: list[Answer]  # readyz, predict, healthz, version, without a champion
+    waited: list[Answer]  # readyz, after there was one
+    opened: list[Answer]  # predict, then
+    beside: list[Answer]  # predict, of the other service at that time
+    gone: list[Answer]  # predict and readyz, while the registry cannot be read
+    again: list[Answer]  # healthz, readyz and predict, started again in that state
+    back: list[Answer]  # predict, until the registry's next champion answers
+    ended: str = ""  # why it went no further
+
+
+@work
+def story(grading: Grading) -> Story:
+    grading.get(opened)
+    shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
+    made = service(grading, "service-without-a-champion", shop_.store)
+    told = Story(made, [], [], [], [], [], [], [])
+    predict = question(rows)
+    with grading.sandbox.turn:
+        bare = grading.folder("shop-without-a-champion", grading.limits.disk_mb)
+        stores.copy_files(shop_.store, bare)
+        alter(grading, bare, "no-champion", "0")
+        made.store = bare
+        made.start()
+        if not is_ready(made.wait(START_SECONDS, HEALTHZ)):
+            return _cut(told, "it did not answer /healthz")
+        time.sleep(REFRESH_SECONDS)
+        told.closed = made.ask(READYZ, predict, HEALTHZ, VERSION)
+        made.alter("champion", shop_.versions["better"])
+        told.waited = made.wait(FOLLOWED)
+        if not is_ready(told.waited):
+            return _cut(told, "it did not become ready when there was a champion")
+        told.opened = made.ask(predict)
+        told.beside = grading.get(opened).service.ask(predict)
+        made.alter("break")
+        told.gone = made.ask(predict, READYZ, count=12, pause=(2 * REFRESH_SECONDS + 1) / 12)
+        made.stop()
+        made.start()
+        if not is_ready(made.wait(START_SECONDS, HEALTHZ)):
+            return _cut(told, "started again while the registry cannot be read, it did not answer /healthz")
+        made.wait(GRACE_SECONDS / 2)
+        told.again = made.ask(HEALTHZ, READYZ, predict)
+        made.alter("mend")
+        made.alter("champion", shop_.versions["best"])
+    deadline = time.monotonic() + BACK_SECONDS
+    while time.monotonic() < deadline and made.ended() is None:
+        told.back = made.ask(predict)
+        if _version(told.back[0]) == shop_.versions["best"]:
+            break
+        time.sleep(0.2)
+    made.stop()
+    return told
+
+
+def _cut(told: Story, why: str) -> Story:
+    ran = told.service.stop()
+    told.ended = f"{why}; {ran.sentence()}"
+    return told
+
+
+def _version(answer: Answer) -> str | None:
+    """The version that an answer says it is from."""
+    try:
+        value = json.loads(answer.body)
+        return str(value["model_version"]) if answer.status == 200 else None
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+
+
+def says_right(grading: Grading, answer: Answer, name: str, what: str) -> None:
+    """See that the first three rows got what a version says. Raises Fault."""
+    shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
+    said = predicted(answer, rows, what)
+    if said.model_version != shop_.versions[name]:
+        raise Fault(f"{what}; model_version is {said.model_version}, and it has to be {shop_.versions[name]}")
+    apart = [abs(p.probability - right) for p, right in zip(said.predictions, shop_.says[name], strict=False)]
+    if sorted(apart)[1] > BARS["equal"]:  # one of three may differ where two engines see another feature
+        raise Fault(f"{what}; the probabilities are not those of version {shop_.versions[name]}, which it names")
+
+
+@check("serving.ready_when_it_can_answer", uses=[*LINE, shop, opened, story])
+def ready_when_it_can_answer(grading: Grading) -> Finding:
+    """`/readyz` says 200 when requests would be answered, and 503 with a reason when not; `/healthz` tells only of the process.
+
+    Catches: ready before the model is there; a service that ends, or stays unready, where there is no champion at first.
+    Accepts: answering before the model is loaded, or only then.
+    """
+    found, shop_ = grading.get(opened), grading.get(shop)
+    what = "we started serve in front of a registry with a champion"
+    if found.ended is not None and not is_ready(found.waited):
+        raise Fault(f"{what}; {found.ended.sentence()}")
+    for answer in found.waited[:-1]:
+        if answer.status is not None or answer.error not in ("the connection was refused", *NOT_YET):
+            parsed(Readiness, answer, 503, f"{what} and asked /readyz before it was ready")
+    if not is_ready(found.waited):
+        last = found.waited[-1] if found.waited else None
+        return failed(f"{what}; it was not ready in time (the last answer was {got(last) if last else 'none'})",
+                      f"not in {found.seconds:.0f} s", f"{START_SECONDS} s")  # fmt: skip
+    said = parsed(Readiness, found.waited[-1], 200, f"{what} and asked /readyz")
+    if not said.ready:
+        return failed(f"{what}; /readyz has status 200 and says that it is not ready", "ready: false", "ready: true")
+    first, alive, version = found.after
+    says_right(grading, first, "own", f"{what} and asked for a prediction as soon as it said that it was ready")
+    if alive.status != 200:
+        raise Fault(f"{what}; /healthz has to get 200, and got {got(alive)}")
+    told = parsed(Told, version, 200, f"{what} and asked /version")
+    if (told.model_name, told.model_version, told.run_id) != (
+        MODEL_NAME,
+        shop_.versions["own"],
+        grading.get(trained).run_id,
+    ):
+        is_now = f"{told.model_name}, version {told.model_version}, run {told.run_id}"
+        return failed(f"{what}; /version tells of another model", is_now,
+                      f"{MODEL_NAME}, version {shop_.versions['own']}, run {grading.get(trained).run_id}")  # fmt: skip
+    later = grading.get(story)
+    what = "we started serve in front of a registry without a champion"
+    if not later.closed:
+        raise Fault(f"{what}; {later.ended}")
+    ready, predict, alive, version = later.closed
+    parsed(Readiness, ready, 503, f"{what} and asked /readyz")
+    asking.value_of(predict, 503, f"{what} and asked for a prediction")
+    if alive.status != 200:
+        raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(alive)}")
+    if parsed(Told, version, 200, f"{what} and asked /version").model_version is not None:
+        raise Fault(f"{what}; /version names a version")
+    what = "we started serve without a champion, and then there was one"
+    if not is_ready(later.waited):
+        last = later.waited[-1] if later.waited else None
+        return failed(f"{what}; {later.ended} (the last answer was {got(last) if last else 'none'})",
+                      f"not in {FOLLOWED} s", f"{FOLLOWED} s")  # fmt: skip
+    says_right(grading, later.opened[0], "better", f"{what}; it said that it was ready")
+    return passed("it says that it is ready when it is", f"ready after {found.seconds:.1f} s", f"{START_SECONDS} s")
+
+
+NOT_YET = ("the connection was closed without an answer",)
+
+
+@check("serving.outlives_the_registry", uses=[*LINE, shop, opened, story])
+def outlives_the_registry(grading: Grading) -> Finding:
+    """A registry that cannot be read takes nothing away; the service starts without it, or says that it cannot, and follows it again.
+
+    Catches: a look at the registry for each request; an end at the start; a model that is never looked up again.
+    Accepts: the last model kept, or the truth that there is none.
+    """
+    found = grading.get(story)
+    if not found.opened:
+        raise Owed("the service has to become ready first: see serving.ready_when_it_can_answer")
+    what = "we made the registry's database unreadable while the service ran"
+    for answer in found.gone:
+        if answer.request == 0:
+            says_right(grading, answer, "better", what)
+        else:
+            parsed(Readiness, answer, 200, f"{what} and asked /readyz")
+    if not found.again:
+        raise Fault(f"{what}; {found.ended}")
+    what = "we started the service again while the registry's database was unreadable"
+    _, ready, predict = found.again
+    if ready.status == 200:
+        says_right(grading, predict, "better", f"{what}; it said that it was ready")
+        how = "the last model answered"
+    else:
+        parsed(Readiness, ready, 503, what)
+        asking.value_of(predict, 503, f"{what}; it said that it was not ready, and a prediction")
+        how = "it said that it was not ready"
+    what = "we gave the registry back, with another champion"
+    if not found.back or _version(found.back[0]) != grading.get(shop).versions["best"]:
+        last = got(found.back[0]) if found.back else "no answer"
+        return failed(f"{what}; it does not answer with that (the last answer was {last})", f"not in {BACK_SECONDS} s",
+                      f"{BACK_SECONDS} s")  # fmt: skip
+    says_right(grading, found.back[0], "best", what)
+    return passed("what was loaded went on answering", how, "the last model, or the truth")
+
+
+# Its place
+
+
+@work
+def taken(grading: Grading) -> tuple[Ran | None, list[Answer], list[Answer]]:
+    """A second service on the port of the first: how it ended, what the first says then, and what another address says."""
+    first = ready_service(grading)
+    second = service(grading, "service-on-a-taken-port", grading.get(shop).store, first.port)
+    with grading.sandbox.turn:
+        second.start()
+        deadline = time.monotonic() + START_SECONDS
+        while second.ended() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    ended = second.ended()
+    if ended is None:
+        second.stop()
+    elsewhere = first.client.ask(f"http://{OTHER_HOST}:{first.port}", [HEALTHZ], deadline=5).answers()
+    return ended, first.ask(question(rows_of(grading.get(given).rows.table)[:3])), elsewhere
+
+
+@check("serving.takes_its_place_from_the_environment", uses=[*LINE, shop, opened, story, taken])
+def takes_its_place_from_the_environment(grading: Grading) -> Finding:
+    """Two services run at once on ports and registries of their own; a port that is taken ends a third.
+
+    Catches: all addresses instead of the one that was given; another port where one is taken; a registry or state shared.
+    Accepts: any server.
+    """
+    told, (ended, still, elsewhere) = grading.get(story), grading.get(taken)
+    if not told.beside:
+        raise Owed("the service has to become ready first: see serving.ready_when_it_can_answer")
+    says_right(grading, told.beside[0], "own", "we ran a second service with another port and registry; the first one")
+    what = "we started serve on a port that was taken"
+    if ended is None:
+        return failed(f"{what}; it went on", f"not ended after {START_SECONDS} s", "an exit code other than 0")
+    if ended.ok:
+        return failed(f"{what}; it ended as if all were well", "exit code 0", "an exit code other than 0")
+    says_right(grading, still[0], "own", f"{what}; the one that was there")
+    if elsewhere[0].status is not None:
+        return failed(
+            f"MLEKIT_HOST was {HOST}, and the service also answers at {OTHER_HOST}: it listens on more than it was told",
+            "answered", "no connection",
+        )  # fmt: skip
+    return passed("address, port and registry are those of the environment", "3 services", "each in its place")
+
+
+# What is wrong with requests
+
+
+def wrong_requests(row: Mapping[str, Any]) -> list[tuple[str, Request, str | None]]:
+    """Requests that have to be refused: what is wrong in words, and the field that the answer has to name."""
+
+    def with_(**changed: Any) -> bytes:
+        return json.dumps({"rows": [{**row, **changed}]}).encode()
+
+    def without(name: str) -> bytes:
+        return json.dumps({"rows": [{key: value for key, value in row.items() if key != name}]}).encode()
+
+    many = json.dumps({"rows": [{**row, "row_id": str(number)} for number in range(MAX_ROWS + 1)]}).encode()
+    half = json.dumps({"rows": [row]}).encode()[:-20]
+    good = json.dumps({"rows": [row, {**row, "row_id": "second", "carrier": 7}]}).encode()
+    bodies: list[tuple[str, bytes, str | None]] = [
+        ("an empty body", b"", None),
+        ("half a JSON text", half, None),
+        ("bytes that are no UTF-8", b'{"rows": "\xff\xfe"}', None),
+        ("a list instead of an object", b"[]", None),
+        ("a hundred thousand brackets", b"[" * 100_000, None),
+        ("an object without rows", b"{}", "rows"),
+        ("rows that are a text", b'{"rows": "all"}', "rows"),
+        ("no rows at all", b'{"rows": []}', "rows"),
+        ("a row that is a number", b'{"rows": [1]}', None),
+        ("a row without row_id", without("row_id"), "row_id"),
+        ("a row without origin", without("origin"), "origin"),
+        ("a row without distance_miles", without("distance_miles"), "distance_miles"),
+        ("a carrier that is null", with_(carrier=None), "carrier"),
+        ("a carrier that is a list", with_(carrier=["AA"]), "carrier"),
+        ("a distance that is a word", with_(distance_miles="far"), "distance_miles"),
+        ("a distance that is NaN", with_(distance_miles=float("nan")), "distance_miles"),
+        ("a time that is none", with_(sched_dep="2023-02-30T10:00:00Z"), "sched_dep"),
+        ("a time without a zone", with_(sched_dep="2023-02-20T10:00:00"), "sched_dep"),
+        ("a time in month 13", with_(sched_dep="2023-13-01T10:00:00+00:00"), "sched_dep"),
+        ("one row of two with a number for a carrier", good, "carrier"),
+        (f"{MAX_ROWS + 1:,} rows", many, "rows"),
+        (f"a body of more than {MAX_BODY_MB} MiB", with_(sched_dep_local="x" * (MAX_BODY_MB << 20)), None),
+    ]
+    found = [(says, Request("POST", asking.PREDICT, body), name) for says, body, name in bodies]
+    return [
+        *found,
+        ("GET instead of POST", Request("GET", asking.PREDICT), None),
+        ("a path that is not there", Request("GET", "/v0/predict"), None),
+    ]
+
+
+def strange_requests(row: Mapping[str, Any]) -> list[tuple[str, Request]]:
+    """Requests that may be refused or answered, but not with a failure of the service."""
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("half a character of UTF-16 in row_id", {"row_id": "\ud800"}),
+        ("half a character of UTF-16 in carrier", {"carrier": "\ud800"}),
+        ("a time at the beginning of the calendar", {"sched_dep": "0001-01-01T00:00:00+14:00"}),
+        ("a time at the end of the calendar", {"sched_dep": "9999-12-31T23:59:59-12:00"}),
+        ("a flight number of forty digits", {"flight_no": 10**40}),
+        ("a distance larger than any number", {"distance_miles": 10**400}),
+        ("a carrier of a hundred thousand letters", {"carrier": "A" * 100_000}),
+    ]
+    return [(says, question([{**row, **change}])) for says, change in changes]
+
+
+@work
+def refused(grading: Grading) -> tuple[list[Answer], list[Answer], list[Answer], Ran | None]:
+    """Wrong requests, strange ones, and a right one at the end."""
+    grading.settle(scored)
+    found, row = ready_service(grading), rows_of(grading.get(given).rows.table)[0]
+    with grading.sandbox.turn:
+        wrong = found.ask(*(request for _, request, _ in wrong_requests(row)), deadline=PATIENCE_SECONDS)
+        strange = found.ask(*(request for _, request in strange_requests(row)), deadline=PATIENCE_SECONDS)
+        right = found.ask(question(rows_of(grading.get(given).rows.table)[:3]))
+    return wrong, strange, right, found.ended()
+
+
+@check("serving.refuses_what_is_wrong", uses=[*LINE, shop, opened, refused])
+def refuses_what_is_wrong(grading: Grading) -> Finding:
+    """What is wrong gets a 4xx that names the field; nothing that anybody sends makes the service fail.
+
+    Catches: 500 for bad rows; a null scored as if it were there; an answer about NaN that is itself no JSON; a process that ends.
+    Accepts: any 4xx, any words.
+    """
+    row = rows_of(grading.get(given).rows.table)[0]
+    wrong, strange, right, ended = grading.get(refused)
+    for (says, _, name), answer in zip(wrong_requests(row), wrong, strict=True):
+        what = f"we sent {says}"
+        if answer.status is None or not 400 <= answer.status < 500:
+            return failed(f"{what}; it has to get a 4xx, and got {got(answer)}", got(answer)[:60], "4xx")
+        if name is not None and not _names(answer, name):
+            return failed(
+                f"{what}; the answer does not name the field in a `loc` of `detail` ({answer.body[:160]!r})",
+                "not named",
+                name,
+            )
+    for (says, _), answer in zip(strange_requests(row), strange, strict=True):
+        if answer.status is None or not (answer.status == 200 or 400 <= answer.status < 500):
+            return failed(
+                f"we sent {says}; it has to get 200 or a 4xx, and got {got(answer)}", got(answer)[:60], "200 or 4xx"
+            )
+    what = "after all these we sent a right request"
+    if ended is not None:
+        raise Fault(f"{what}; the service had ended: {ended.sentence()}")
+    predicted(right[0], rows_of(grading.get(given).rows.table)[:3], what)
+    return passed("what is wrong is refused with a reason", f"{len(wrong)} of {len(wrong)}", "all")
+
+
+def _names(answer: Answer, name: str) -> bool:
+    """Whether a refusal has an entry in `detail` whose `loc` holds the field."""
+    try:
+        detail = json.loads(answer.body)["detail"]
+        return any(name in entry["loc"] and str(entry["msg"]).strip() for entry in detail)
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return False
+
+
+# Its description
+
+
+@work
+def described(grading: Grading) -> dict[str, Any]:
+    """What schemathesis finds, in a sandbox of its own. Raises Fault."""
+    grading.settle(refused)
+    found = ready_service(grading)
+    out, kit = grading.folder("probed"), Mount(INSIDE, "kit")
+    written = Mount(out, "out", writable=True)
+    job = Job(
+        ["python", kit / "probe_openapi.py", found.url, str(grading.world().seed or 0), written / "found.json"], [kit, written],
+        cwd=written, env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=replace(grading.limits, seconds=180),
+    )  # fmt: skip
+    with grading.sandbox.turn:
+        finished = grading.sandbox.start(job).wait()
+    try:
+        answer = grading.reader.json(out / "found.json")
+    except Unreadable as problem:
+        raise Fault(f"we probed the service by its /openapi.json; {finished.sentence()}, {problem}") from None
+    return answer if isinstance(answer, dict) else {}
+
+
+@check("serving.is_as_described", uses=[*LINE, shop, opened, described])
+def is_as_described(grading: Grading) -> Finding:
+    """`/openapi.json` describes the four requests, and what the service answers is what is described, whatever is sent.
+
+    Catches: a description that knows no errors; answers of another shape; a field that is needed and not said to be.
+    Accepts: any description that is true.
+    """
+    found = grading.get(described)
+    if problem := found.get("problem"):
+        raise Fault(f"we read /openapi.json; {problem}")
+    missing = [
+        name
+        for name in ("POST /v1/predict", "GET /healthz", "GET /readyz", "GET /version")
+        if name not in found["operations"]
+    ]
+    if missing:
+        return failed(
+            "we read /openapi.json; a request of the contract is not described",
+            f"no {', '.join(missing)}",
+            "4 requests",
+        )
+    if faults := found["faults"]:
+        first = faults[0]
+        return failed(
+            f"we asked {first['operation']} as its description allows and forbids ({first['sent']}); {first['said']}",
+            f"{len(faults)} kinds of answers not as described", "none",
+        )  # fmt: skip
+    return passed("what it answers is what it describes", f"{found['asked']} requests", "as described")
+
+
+# Under load
+
+
+def single_questions(grading: Grading) -> list[Request]:
+    return [question([row]) for row in rows_of(grading.get(given).rows.table)]
+
+
+@work
+def pace(grading: Grading) -> tuple[list[Answer], list[Answer]]:
+    """Answers of the service and of the calibration service to the same requests, in turns, alone on the machine."""
+    for earlier in (described, taken, story):
+        grading.settle(earlier)
+    found = ready_service(grading)
+    asked = single_questions(grading)
+    control = services.Control(grading.sandbox, grading.folder("control"))
+    own: list[Answer] = []
+    calibrated: list[Answer] = []
+    with grading.sandbox.alone():
+        for _ in range(PACE_ROUNDS):
+            for answers_, url in ((calibrated, control.url), (own, found.url)):
+                how: dict[str, Any] = {"concurrency": LOAD, "seconds": PACE_SECONDS, "count": 1_000_000}
+                answers_ += found.client.ask(url, asked, **how).answers()
+    control.stop()
+    return own, calibrated
+
+
+def _milliseconds(answers_: Sequence[Answer]) -> np.ndarray:
+    import numpy as np
+
+    return np.sort(np.array([(answer.done - answer.sent) * 1000 for answer in answers_]))
+
+
+@check("serving.keeps_pace", uses=[*LINE, shop, opened, pace])
+def keeps_pace(grading: Grading) -> Finding:
+    """Requests about one row, four at a time: the 95th percentile of their times is a bounded multiple of a service that does nothing.
+
+    Catches: the model loaded, or all features computed, for each request. Accepts: tables for one row, one worker, any library.
+    """
+    import numpy as np
+
+    own, calibrated = grading.get(pace)
+    what = f"we asked about one row at a time with {LOAD} clients"
+    for answer in own:
+        asking.value_of(answer, 200, what)
+    times = {"this service": _milliseconds(own), "a service that does nothing": _milliseconds(calibrated)}
+    at = {name: float(np.percentile(found, 95)) for name, found in times.items()}
+    ratio = at["this service"] / at["a service that does nothing"]
+    chart = charts.shares("How long requests took", "milliseconds", times)
+    value = f"{ratio:.0f} times ({at['this service']:.0f} ms)"
+    bar = f"{BARS['pace']:.0f} times"
+    if ratio > BARS["pace"]:
+        return failed(
+            f"{what}; 19 of 20 took up to so many times what the calibration service takes", value, bar, chart
+        )
+    return passed("requests about one row are answered at a good pace", value, bar, chart)
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """Requests while the alias moved, and when it did, with the name of the version; `ended` if the process did."""
+
+    answers: list[Answer]
+    moves: list[tuple[str, float]]
+    ended: Ran | None
+
+
+@work
+def swaps(grading: Grading) -> Swaps:
+    """Load without a break, while the champion changes: to a better one, to one without files, and to the best."""
+    grading.settle(pace)
+    found, shop_ = ready_service(grading), grading.get(shop)
+    asked = single_questions(grading)
+    moves: list[tuple[str, float]] = []
+    with grading.sandbox.alone():
+        load = found.begin(*asked, count=1_000_000, seconds=120, concurrency=LOAD, deadline=PATIENCE_SECONDS, keep=400)
+        _until(load, lambda answers_: len(answers_) >= LEAST / 4, PATIENCE_SECONDS)
+        for name in ("better", "broken", "best"):
+            moves.append((name, time.monotonic()))
+            found.alter("champion", shop_.versions[name])
+            if name == "broken":
+                time.sleep(3 * REFRESH_SECONDS)
+            else:
+                _until(load, _from(shop_.versions[name]), FOLLOWED)
+        _until(load, lambda answers_: len(answers_) >= MOST, max(1.0, FOLLOWED - (time.monotonic() - moves[-1][1])))
+        left = moves[-1][1] + FOLLOWED + 0.5 - time.monotonic()
+        time.sleep(max(0.0, left))
+        load.stop()
+        return Swaps(load.answers(), moves, found.ended())
+
+
+def _from(version: str) -> Callable[[list[Answer]], bool]:
+    """Whether one of the last answers is from a version."""
+    return lambda answers_: any(_version(answer) == version for answer in answers_[-2 * LOAD :])
+
+
+def _until(load: services.Asking, holds: Callable[[list[Answer]], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds(load.so_far()) and time.monotonic() < deadline and not load.over():
+        time.sleep(0.1)
+
+
+@check("serving.follows_the_champion", uses=[*LINE, shop, opened, swaps])
+def follows_the_champion(grading: Grading) -> Finding:
+    """While the alias moves under load, no request fails, each answer is that of the version it names, and the new one answers in time.
+
+    Catches: the alias read once at the start; a restart; a version named that did not answer; an end where a champion has no files.
+    Accepts: several workers that change one after the other.
+    """
+    found, shop_ = grading.get(swaps), grading.get(shop)
+    names = {version: name for name, version in shop_.versions.items()}
+    rows = rows_of(grading.get(given).rows.table)
+    what = f"we moved the champion three times while {LOAD} clients asked"
+    spans: dict[str, list[tuple[float, float]]] = {}
+    began, wrong = min(answer.sent for answer in found.answers), 0
+    for answer in found.answers:
+        said = predicted(answer, [rows[answer.request]], what)
+        name = names.get(said.model_version)
+        if name is None or name not in shop_.says:
+            raise Fault(
+                f"{what}; an answer names version {said.model_version}, which is {'one without files' if name else 'no champion'}"
+            )
+        wrong += abs(said.predictions[0].probability - shop_.says[name][answer.request]) > BARS["equal"]
+        first, last = spans.get(f"version {name}", [(answer.sent, answer.done)])[0]
+        spans[f"version {name}"] = [(min(first, answer.sent), max(last, answer.done))]
+    seconds = {name: [(a - began, b - began) for a, b in found_] for name, found_ in spans.items()}
+    moved = {f"alias moved to {name}": [(at - began, at - began + 0.1)] for name, at in found.moves}
+    chart = charts.timeline(
+        "Who answered while the champion changed", {**seconds, **moved},
+        "; ".join(f"{name}: {a:.1f} to {b:.1f} s" for name, [(a, b)] in seconds.items()),
+    )  # fmt: skip
+    if found.ended is not None:
+        raise Fault(f"{what}; {found.ended.sentence()}")
+    if wrong > BARS["beside"] * len(found.answers):
+        return failed(
+            f"{what}; answers are not those of the version that they name",
+            f"{wrong:,} of {len(found.answers):,}",
+            "none",
+            chart,
+        )
+    stood = {"better": found.moves[2][1], "best": float("inf")}
+    for name, at in (found.moves[0], found.moves[2]):
+        due = at + FOLLOWED
+        late = [a for a in found.answers if due < a.sent < stood[name] and names.get(_version(a) or "") != name]
+        if late or not any(
+            names.get(_version(a) or "") == name for a in found.answers if a.sent < min(due, stood[name])
+        ):
+            return failed(f"{what}; the new champion does not answer all requests in time", f"not {FOLLOWED} s later",
+                          f"{FOLLOWED} s", chart)  # fmt: skip
+    if len(found.answers) < LEAST:
+        return failed(
+            f"{what}; so few were answered that nothing can be said", f"{len(found.answers)}", f"{LEAST}", chart
+        )
+    return passed(
+        "no request failed while the champion changed", f"{len(found.answers):,} requests", "none failed", chart
+    )
+
+
+def full_rows(grading: Grading, count: int) -> list[dict[str, Any]]:
+    """So many rows, the same ones again and again under new ids."""
+    rows = rows_of(grading.get(given).rows.table)
+    return [{**rows[number % len(rows)], "row_id": f"r{number}"} for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Burst:
+    """One large request alone, as many at once as it would take three times too long, and a small one afterwards."""
+
+    one: Answer
+    all: list[Answer]
+    after: list[Answer]
+    ended: Ran | None
+
+
+@work
+def burst(grading: Grading) -> Burst:
+    grading.settle(swaps)
+    found, large = ready_service(grading), question(full_rows(grading, MAX_ROWS))
+    with grading.sandbox.alone():
+        alone = min((found.ask(large, deadline=PATIENCE_SECONDS)[0] for _ in range(3)), key=lambda a: a.done - a.sent)
+        count = min(BURST_MOST, max(BURST_LEAST, int(3 * PATIENCE_SECONDS / max(0.001, alone.done - alone.sent))))
+        many = found.ask(large, count=count, concurrency=count, deadline=PATIENCE_SECONDS + 5, keep=200)
+        after = found.wait(PATIENCE_SECONDS)
+        after = found.ask(question(full_rows(grading, 1)), deadline=PATIENCE_SECONDS) if is_ready(after) else after
+    return Burst(alone, many, after, found.ended())
+
+
+@check("serving.sheds_a_burst", uses=[*LINE, shop, opened, burst])
+def sheds_a_burst(grading: Grading) -> Finding:
+    """Far more at once than can be answered: each is answered in time or turned away with `Retry-After`, and then all is as before.
+
+    Catches: a queue without an end; memory that grows with it; a service that does not come back. Accepts: 429 or 503, or being that fast.
+    """
+    found = grading.get(burst)
+    what = f"we sent {len(found.all)} requests of {MAX_ROWS:,} rows at once"
+    if found.one.status != 200:
+        raise Fault(f"we sent one request of {MAX_ROWS:,} rows; it has to get 200, and got {got(found.one)}")
+    if found.ended is not None:
+        raise Fault(f"{what}; {found.ended.sentence()}")
+    counts = {"answered": 0, "turned away": 0}
+    for answer in found.all:
+        late = answer.done - answer.sent > PATIENCE_SECONDS
+        if answer.status == 200 and answer.error is None and not late:
+            counts["answered"] += 1
+        elif answer.status in (429, 503) and not late and answer.headers.get("retry-after"):
+            counts["turned away"] += 1
+        else:
+            told = "it took too long" if late else got(answer)
+            lacking = " without Retry-After" if answer.status in (429, 503) and not late else ""
+            return failed(f"{what}; one was neither answered in time nor turned away: {told}{lacking}",
+                          f"{counts['answered']} answered, {counts['turned away']} turned away", "all of them")  # fmt: skip
+    if not counts["answered"]:
+        return failed(f"{what}; not one was answered", "0 answered", "some")
+    what = "after a burst we sent one small request"
+    said = predicted(found.after[0], full_rows(grading, 1), what) if found.after else None
+    if not isinstance(said, PredictAnswer):
+        raise Fault(f"{what}; there was no answer")
+    return passed(
+        "a burst is answered or turned away",
+        f"{counts['answered']} answered, {counts['turned away']} turned away",
+        "all of them",
+    )
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Requests while the service was told to stop, when that was, and how it ended."""
+
+    answers: list[Answer]
+    told: float
+    seconds: float
+    ran: Ran
+
+
+@work
+def stopped(grading: Grading) -> Stopped:
+    grading.settle(burst)
+    found = ready_service(grading)
+    some = question(full_rows(grading, MAX_ROWS))
+    with grading.sandbox.alone():
+        load = found.begin(some, count=1_000_000, seconds=4, concurrency=2 * LOAD, keep=200)
+        time.sleep(1.5)
+        told = time.monotonic()
+        ran = found.stop(STOP_SECONDS + 5)
+        return Stopped(load.answers(), told, time.monotonic() - told, ran)
+
+
+@check("serving.stops_when_told", uses=[*LINE, shop, opened, stopped])
+def stops_when_told(grading: Grading) -> Finding:
+    """Told to stop while it works, it answers what it was asked before and ends.
+
+    Catches: an end in the middle of an answer; a process that does not end; a crash at the end. Accepts: ended by SIGTERM, or exit code 0.
+    """
+    found = grading.get(stopped)
+    what = f"we sent SIGTERM while {2 * LOAD} clients asked"
+    before = [answer for answer in found.answers if answer.sent < found.told - AIRBORNE_SECONDS]
+    in_work = sum(answer.done > found.told for answer in before)
+    for answer in before:
+        turned_away = answer.status in (429, 503) and answer.headers.get("retry-after") and answer.done < found.told
+        if not turned_away and (answer.status != 200 or answer.error is not None):
+            return failed(f"{what}; a request that it had been sent before got: {got(answer)}", "lost", "answered")
+    if found.ran.finished.ended == "cancelled" or found.seconds > STOP_SECONDS:
+        return failed(f"{what}; it did not end", f"after {found.seconds:.0f} s", f"{STOP_SECONDS} s")
+    if found.ran.finished.code not in (0, 143):
+        return failed(
+            f"{what}; {found.ran.sentence()}", f"exit code {found.ran.finished.code}", "0, or ended by SIGTERM"
+        )
+    return passed("what was asked before is answered, then it ends", f"{in_work} in work, all answered; {found.seconds:.1f} s",
+                  f"{STOP_SECONDS} s")  # fmt: skip
