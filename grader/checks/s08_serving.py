@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from grader.sandbox.base import Argument, Job
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Unreadable
 from grader.services import HOST, Answer, Request
 from grader.submission import Ran, Running
+from grader.verdict import Outcome
 from grader.world.build import stream
 
 if TYPE_CHECKING:
@@ -360,7 +362,7 @@ class Story:
 
 @work
 def story(grading: Grading) -> Story:
-    grading.get(opened)
+    grading.settle(opened)
     shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
     made = service(grading, "service-without-a-champion", shop_.store)
     told = Story(made, [], [], [], [], [], [], [])
@@ -416,15 +418,36 @@ def _version(answer: Answer) -> str | None:
         return None
 
 
+@work
+def trusted(grading: Grading) -> bool:
+    """Whether the service gives the right numbers at all; if not, that is said once."""
+    try:
+        return answers_like_batch(grading).outcome is Outcome.PASS
+    except Fault:
+        return False
+
+
+@contextmanager
+def right_numbers(grading: Grading) -> Iterator[None]:
+    """What is at fault in here counts only for a service whose numbers are right. Raises Owed, Fault."""
+    try:
+        yield
+    except Fault:
+        if not grading.get(trusted):
+            raise Owed("the service has to give right answers first: see serving.answers_like_batch") from None
+        raise
+
+
 def says_right(grading: Grading, answer: Answer, name: str, what: str) -> None:
-    """See that the first three rows got what a version says. Raises Fault."""
+    """See that the first three rows got what a version says. Raises Owed, Fault."""
     shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
-    said = predicted(answer, rows, what)
-    if said.model_version != shop_.versions[name]:
-        raise Fault(f"{what}; model_version is {said.model_version}, and it has to be {shop_.versions[name]}")
-    apart = [abs(p.probability - right) for p, right in zip(said.predictions, shop_.says[name], strict=False)]
-    if sorted(apart)[1] > BARS["equal"]:  # one of three may differ where two engines see another feature
-        raise Fault(f"{what}; the probabilities are not those of version {shop_.versions[name]}, which it names")
+    with right_numbers(grading):
+        said = predicted(answer, rows, what)
+        if said.model_version != shop_.versions[name]:
+            raise Fault(f"{what}; model_version is {said.model_version}, and it has to be {shop_.versions[name]}")
+        apart = [abs(p.probability - right) for p, right in zip(said.predictions, shop_.says[name], strict=False)]
+        if sorted(apart)[1] > BARS["equal"]:  # one of three may differ where two engines see another feature
+            raise Fault(f"{what}; the probabilities are not those of version {shop_.versions[name]}, which it names")
 
 
 @check("serving.ready_when_it_can_answer", uses=[*LINE, shop, opened, story])
@@ -665,7 +688,8 @@ def refuses_what_is_wrong(grading: Grading) -> Finding:
     what = "after all these we sent a right request"
     if ended is not None:
         raise Fault(f"{what}; the service had ended: {ended.sentence()}")
-    predicted(right[0], rows_of(grading.get(given).rows.table)[:3], what)
+    with right_numbers(grading):
+        predicted(right[0], rows_of(grading.get(given).rows.table)[:3], what)
     return passed("what is wrong is refused with a reason", f"{len(wrong)} of {len(wrong)}", "all")
 
 
@@ -846,7 +870,8 @@ def follows_the_champion(grading: Grading) -> Finding:
     spans: dict[str, list[tuple[float, float]]] = {}
     began, wrong = min(answer.sent for answer in found.answers), 0
     for answer in found.answers:
-        said = predicted(answer, [rows[answer.request]], what)
+        with right_numbers(grading):
+            said = predicted(answer, [rows[answer.request]], what)
         name = names.get(said.model_version)
         if name is None or name not in shop_.says:
             raise Fault(
@@ -864,6 +889,8 @@ def follows_the_champion(grading: Grading) -> Finding:
     if found.ended is not None:
         raise Fault(f"{what}; {found.ended.sentence()}")
     if wrong > BARS["beside"] * len(found.answers):
+        if not grading.get(trusted):
+            raise Owed("the service has to give right answers first: see serving.answers_like_batch")
         return failed(
             f"{what}; answers are not those of the version that they name",
             f"{wrong:,} of {len(found.answers):,}",
@@ -945,11 +972,9 @@ def sheds_a_burst(grading: Grading) -> Finding:
     if not counts["answered"]:
         return failed(f"{what}; not one was answered", "0 answered", "some")
     for answer, count in zip(found.after, (1, MAX_ROWS), strict=False):
-        predicted(
-            answer,
-            full_rows(grading, count),
-            f"after a burst we sent a request of {count:,} row{'s' if count > 1 else ''}",
-        )
+        asked = f"{count:,} row{'s' if count > 1 else ''}"
+        with right_numbers(grading):
+            predicted(answer, full_rows(grading, count), f"after a burst we sent a request of {asked}")
     if len(found.after) < 2:
         raise Fault("after a burst we asked /readyz; the service was not ready again")
     return passed(
