@@ -90,7 +90,10 @@ def test_what_was_built_on_an_alternative_still_passes_its_stage(tmp_path):
     assert passing(result) == ids("06"), said(result)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param(stage, marks=pytest.mark.study if stage in LONG and stage != STAGES[-1] else ()) for stage in STAGES],
+)
 def test_a_starter_fails_its_stage_and_says_what_to_do(stage, tmp_path):
     checkpoint(stage, tmp_path / "work", starter=True)
     result = graded(tmp_path / "work", stage, seed_of(f"starter {stage}"))
