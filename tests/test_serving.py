@@ -340,6 +340,7 @@ def test_a_service_is_held_to_its_description(tmp_path):
         process.kill()
         process.wait()
     assert found["operations"] == ["GET /readyz", "GET /healthz"]
+    assert found["fields"] == {"GET /readyz": ["ready"], "GET /healthz": []}
     said = {(fault["operation"], fault["said"].split(":")[0]) for fault in found["faults"]}
     assert ("GET /healthz", "Server error") in said
     assert ("GET /readyz", "Response violates schema") in said

@@ -16,7 +16,7 @@ from grader.checks import asking, challengers, charts, predictions, running
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.asking import got, parsed, predicted, question, rows_of
 from grader.checks.s06_registry import LINE, MODEL_NAME, answers, cases, gate, given, lined_up, tables, trained
-from grader.contract.outputs import Readiness
+from grader.contract.outputs import PredictAnswer, Prediction, Readiness
 from grader.contract.outputs import Running as Told
 from grader.contract.serving import (
     BACK_SECONDS,
@@ -519,7 +519,7 @@ def outlives_the_registry(grading: Grading) -> Finding:
     Accepts: the last model kept, or the truth that there is none.
     """
     found = grading.get(story)
-    if not found.opened:
+    if not found.opened or found.opened[0].status != 200:
         raise Owed("the service has to become ready first: see serving.ready_when_it_can_answer")
     what = "we made the registry's database unreadable while the service ran"
     for answer in found.gone:
@@ -729,27 +729,40 @@ def described(grading: Grading) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
+def described_fields(grading: Grading) -> dict[str, set[str]]:
+    """What a description has to name, by operation: the fields of the contract, in bodies and in answers."""
+    row = set(grading.get(given).rows.table.columns)
+    return {
+        f"POST {asking.PREDICT}": {"rows", *row, *PredictAnswer.model_fields, *Prediction.model_fields},
+        "GET /healthz": set(),
+        "GET /readyz": {"ready"},
+        "GET /version": set(Told.model_fields),
+    }
+
+
 @check("serving.is_as_described", uses=[*LINE, shop, opened, described])
 def is_as_described(grading: Grading) -> Finding:
     """`/openapi.json` describes the four requests, and what the service answers is what is described, whatever is sent.
 
-    Catches: a description that knows no errors; answers of another shape; a field that is needed and not said to be.
+    Catches: a description that knows no errors, or no fields; answers of another shape.
     Accepts: any description that is true.
     """
     found = grading.get(described)
     if problem := found.get("problem"):
         raise Fault(f"we read /openapi.json; {problem}")
-    missing = [
-        name
-        for name in ("POST /v1/predict", "GET /healthz", "GET /readyz", "GET /version")
-        if name not in found["operations"]
-    ]
-    if missing:
+    needed = described_fields(grading)
+    if missing := [name for name in needed if name not in found["operations"]]:
         return failed(
             "we read /openapi.json; a request of the contract is not described",
             f"no {', '.join(missing)}",
             "4 requests",
         )
+    for operation, names in needed.items():
+        if lacking := sorted(names - set(found["fields"].get(operation, ()))):
+            return failed(
+                f"we read /openapi.json; what it says of the body and the answer of {operation} does not name all their fields",
+                f"no {', '.join(lacking)}", "all fields of the contract",
+            )  # fmt: skip
     if faults := found["faults"]:
         first = faults[0]
         return failed(

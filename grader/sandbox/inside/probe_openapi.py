@@ -1,7 +1,8 @@
 """Hold a service to its own description: python probe_openapi.py URL SEED ANSWER.
 
-Requests as /openapi.json allows and as it forbids are made by schemathesis. ANSWER gets {"operations": [...], "asked": how many requests,
-"faults": [{"operation", "sent", "said"}], one for each kind} or {"problem": why the description cannot be used}.
+Requests as /openapi.json allows and as it forbids are made by schemathesis. ANSWER gets {"operations": [...], "fields": {operation: the
+names that its body and its answer 200 are said to have}, "asked": how many requests, "faults": [{"operation", "sent", "said"}], one for
+each kind} or {"problem": why the description cannot be used}.
 """
 
 import json
@@ -80,7 +81,35 @@ def probe(url, seed):
                             "said": f"{type(problem).__name__}: {problem}"[:LONGEST],
                         },
                     )
-    return {"operations": names, "asked": count, "faults": list(faults.values())}
+    known = {name: described(operation, schema.raw_schema) for name, operation in zip(names, operations, strict=True)}
+    return {"operations": names, "fields": known, "asked": count, "faults": list(faults.values())}
+
+
+def fields(part, whole, seen=()):
+    """The names of all properties that a part of a description speaks of, in what it refers to as well."""
+    found = set()
+    if isinstance(part, list):
+        for one in part:
+            found |= fields(one, whole, seen)
+    elif isinstance(part, dict):
+        if isinstance(part.get("properties"), dict):
+            found |= set(part["properties"])
+        reference = part.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/") and reference not in seen:
+            target = whole
+            for word in reference[2:].split("/"):
+                target = target.get(word, {}) if isinstance(target, dict) else {}
+            found |= fields(target, whole, (*seen, reference))
+        for one in part.values():
+            found |= fields(one, whole, seen)
+    return found
+
+
+def described(operation, whole):
+    """What the body and the answer 200 of an operation are said to hold."""
+    given = whole.get("paths", {}).get(operation.path, {}).get(operation.method.lower(), {})
+    parts = [given.get("requestBody"), (given.get("responses") or {}).get("200")]
+    return sorted(set().union(*(fields(part, whole) for part in parts)))
 
 
 if __name__ == "__main__":
