@@ -31,7 +31,10 @@ ENDPOINTS = (
         "GET", "/version", "08", "What is running.", "",
         "`{model_name, model_version, run_id, contract, accepts: [\"v1\"]}`; version and run are null where there is no model",
     ),
-    Endpoint("GET", "/openapi.json", "08", "The description of all of this: fields of bodies and answers, every status; true in every point.", "", "OpenAPI 3"),
+    Endpoint(
+        "GET", "/openapi.json", "08",
+        "The description of all of this: fields of bodies and answers, every status; true in every point.", "", "OpenAPI 3",
+    ),
 )  # fmt: skip
 
 PLACE_RULES = (
