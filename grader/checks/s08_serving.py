@@ -379,7 +379,7 @@ def story(grading: Grading) -> Story:
         made.start()
         if not is_ready(made.wait(START_SECONDS, HEALTHZ)):
             return _cut(told, "it did not answer /healthz")
-        time.sleep(REFRESH_SECONDS)
+        time.sleep(FOLLOWED)  # by now it has looked, and found none
         told.closed = made.ask(READYZ, predict, HEALTHZ, VERSION)
         made.alter("champion", shop_.versions["better"])
         told.waited = made.wait(FOLLOWED)
