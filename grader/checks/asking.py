@@ -42,7 +42,7 @@ def got(answer: Answer) -> str:
     """What a request got, for a person."""
     if answer.error is not None:
         return answer.error if answer.status is None else f"status {answer.status}, and then {answer.error}"
-    more = f", {answer.body[:120]!r}" if answer.status is None or answer.status >= 400 else ""
+    more = f", {answer.body[:300]!r}" if answer.status is None or answer.status >= 400 else ""
     return f"status {answer.status}{more}"
 
 

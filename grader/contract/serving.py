@@ -58,20 +58,24 @@ MODEL_RULES = (
     "request that fails or waits for it. `model_version` in an answer is the one that scored all its rows.",
     "**One definition of features.** A row gets what `predict` gives it with the same model and data, to 1e-9: whatever rows come with it, "
     "before it, or at the same time. The data of --data do not change while it runs.",
-    "**Ready means able.** `/readyz` says 200 if and only if a request to predict would be answered then. Without a champion it says 503, "
-    "with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When there is a champion, it becomes ready in the time "
-    "above.",
-    "**A champion that cannot be loaded**, or is taken away, leaves the one that answered before. So does a registry that cannot be "
-    "reached: what is loaded goes on answering. Started while the registry cannot be reached, it answers with the last model that it had, "
-    f"which it kept in `MLEKIT_STATE`, or says that it is not ready. {BACK_SECONDS} seconds after the registry is back, it follows it "
-    f"again.",
+    "**Ready means able.** `/readyz` says 200 if and only if there is a model that would answer; whether there is too much to do at that "
+    "moment "
+    "is another question. Without a champion it says 503, with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When "
+    "there is a champion, it becomes ready in the time above.",
+    "**A champion that cannot be loaded** leaves the one that answered before. So does a registry that cannot be reached: what is loaded "
+    "goes on "
+    "answering. Started while the registry cannot be reached, it answers with the last model that it had, which it kept in "
+    "`MLEKIT_STATE`, or "
+    "says that it is not ready. It follows the registry again at the latest "
+    f"{BACK_SECONDS} seconds after that is back. What becomes of a model whose alias is taken away is yours to decide.",
 )
 
 REQUEST_RULES = (
-    "**A row** has a `row_id`, a text, and the columns of `[request]` in the use case: `str` a text, `int` and `float` a number, "
+    "**A row** has a `row_id`, a text, and the columns of `[request]` in the use case: `str` a text, `int` a whole number, `float` a "
+    "number, "
     "`timestamp` a "
-    "text in RFC 3339 with a zone; those with `?` may be null or left out. A row has no other duty: categories never seen and extreme "
-    "numbers get a probability. Further keys may be ignored or refused.",
+    "text in RFC 3339 with a zone; those with `?` may be null or left out. A row has no other duty: categories never seen and large "
+    "numbers get a probability; what no number or calendar of yours can hold may also be refused. Further keys may be ignored or refused.",
     f"**Rows**: 1 to {MAX_ROWS:,} a request, in a body of at most {MAX_BODY_MB} MiB of JSON. What is larger gets 413, or 422 where only "
     f"the number of "
     "rows is. Predictions are in the order of the rows.",
