@@ -324,9 +324,12 @@ class Submission:
 
         Without, it goes on with those that an earlier start left in `out`, or with empty ones.
         """
-        again = (out / "out").exists()
-        given = Mount(out / "state", "state", writable=True) if again else self._state(out, state)
-        store = Mount(out / stores.NAME, stores.NAME, writable=True) if again else self._store(out, tracking)
+        if (out / "out").exists():
+            given = Mount(out / "state", "state", writable=True)
+            there = (out / stores.NAME).is_dir()
+            store = Mount(out / stores.NAME, stores.NAME, writable=True) if there else None
+        else:
+            given, store = self._state(out, state), self._store(out, tracking)
         written = Mount(out / "out", "out", writable=True)
         written.source.mkdir(parents=True, exist_ok=True)
         job = replace(self.job(argv, reads, written, given, limits, env, store), network=True)

@@ -20,13 +20,16 @@ from grader import services
 from grader.checks import asking, charts
 from grader.checks import s08_serving as stage
 from grader.checks.api import Fault
+from grader.contract import read_manifest
 from grader.contract.outputs import Readiness
+from grader.engine import case
 from grader.overlays import checkpoint
-from grader.sandbox import SandboxFault, choose, detect
+from grader.sandbox import Limits, SandboxFault, choose, detect
 from grader.sandbox.process import Turns
 from grader.sandbox.reader import INSIDE
 from grader.services import Answer, Request
 from grader.stores import Stores
+from grader.submission import Submission
 from grader.world import build, draw_rows, write_data
 
 
@@ -359,6 +362,41 @@ def test_shares_of_times_become_a_chart_with_the_control_as_its_reference():
     assert [series.name for series in chart.series] == ["mine"]
     assert chart.reference.name == "control"
     assert "mine: half within 50.5" in chart.says
+
+
+COUNTS_ITS_STARTS = """
+import os, signal, sys, time
+from pathlib import Path
+count = Path(os.environ["MLEKIT_STATE"], "starts")
+count.write_text(str(int(count.read_text()) + 1 if count.exists() else 1))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(count.read_text())))
+Path(os.environ["MLEKIT_STATE"], "ready").touch()
+time.sleep(60)
+"""
+
+
+def test_a_service_goes_on_where_it_left_off_and_is_laid_down_once(sandbox, tmp_path):
+    home, out, found = tmp_path / "submission", tmp_path / "out", tmp_path / "case"
+    home.mkdir()
+    out.mkdir()
+    (home / "pyproject.toml").write_text("[tool.mlekit]\ncontract = 1\n")
+    (home / "serve.py").write_text(COUNTS_ITS_STARTS)
+    submission = Submission(home, read_manifest(home), sandbox)
+    submission.labels[out] = "service"
+    codes = []
+    for _ in range(2):
+        (out / "state" / "ready").unlink(missing_ok=True)
+        running = submission.start("serve", ["python", "serve.py"], [], out, Limits(seconds=60), {"MLEKIT_PORT": "1"})
+        while not (out / "state" / "ready").exists():
+            assert running.ended() is None
+            time.sleep(0.02)
+        codes.append(running.stop(10).finished.code)
+        assert running.stop().finished.code == codes[-1]  # told twice, it ended once
+    assert codes == [1, 2]
+    assert submission.seconds > 0
+    case.lay_down(found, home, submission, ())
+    assert "export MLEKIT_PORT=1" in (found / "1-service" / "run.sh").read_text()
+    assert len(list(found.iterdir())) == 1
 
 
 PARITY = """

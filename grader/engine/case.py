@@ -40,7 +40,10 @@ def lay_down(folder: Path, home: Path, submission: Submission, rows: tuple[CaseR
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{table.name}.csv").write_text(table.table.to_csv(index=False), encoding="utf-8")
     begun = list(submission.labels)
-    records = sorted(submission.records, key=lambda record: begun.index(record.out))
+    first = {
+        record.out: record for record in reversed(submission.records)
+    }  # a server may have been started again in its folder
+    records = sorted(first.values(), key=lambda record: begun.index(record.out))
     for record in records:
         _given(record, submission, folder, names, budget)
     given = {source: folder / name for source, name in names.items()}
