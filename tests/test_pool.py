@@ -182,3 +182,41 @@ def test_a_door_that_only_looks_like_one_is_seen(name, earned):
     assert passing(result) <= earned, said(result)
     assert not [c for c in result.checks if c.outcome is Outcome.GRADER_ERROR], said(result)
     assert all(row.certain is None for row in result.rows), said(result)
+
+
+HARM = """
+import os, socket, threading, time
+
+def harm(connection):
+    try:
+        connection.recv(65536)
+        {how}
+    except OSError:
+        pass
+
+with socket.create_server((os.environ["MLEKIT_HOST"], int(os.environ["MLEKIT_PORT"]))) as listening:
+    while True:
+        threading.Thread(target=harm, args=(listening.accept()[0],), daemon=True).start()
+"""
+OK = r"HTTP/1.1 200 OK\r\n"
+KINDS = {
+    "never answers": "time.sleep(600)",
+    "answers without end": f"""connection.sendall(b"{OK}\\r\\n")
+        while True:
+            connection.sendall(b" " * 65536)""",
+    "redirects elsewhere": r"""connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+        connection.close()""",
+    "is always ready": f"""connection.sendall(b'{OK}Content-Length: 15\\r\\n\\r\\n{{"ready": true}}')
+        connection.close()""",
+}
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_that_does_harm_passes_nothing_that_counts(kind, tmp_path):
+    checkpoint("08", tmp_path / "work")
+    (tmp_path / "work" / "flightdelay" / "serve.py").write_text(HARM.format(how=KINDS[kind]))
+    result = graded(tmp_path / "work", "08", seed_of(kind))
+    assert passing(result) <= {"serving.takes_its_place_from_the_environment"}, said(result)
+    assert not [c for c in result.checks if c.outcome is Outcome.GRADER_ERROR], said(result)
+    assert result.seconds < 600

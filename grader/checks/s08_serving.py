@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BARS = stages.find("08").bars
+DAMAGED = "damaged"
+NO_MODEL = "flavors:\n  python_function:\n    loader_module: no_such_module\n    python_version: 3.11.0\n"
 LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
 REFRESH_SECONDS = 1
 FOLLOWED = REFRESH_SECONDS + GRACE_SECONDS  # until a new champion has to answer
@@ -61,9 +63,10 @@ HEALTHZ, READYZ, VERSION = Request("GET", "/healthz"), Request("GET", "/readyz")
 
 @dataclass(frozen=True)
 class Shop:
-    """A store, versions in it by the names `own`, `better`, `best` and `broken`, and what those say of the rows, shape (n,).
+    """A store, versions in it by name, and what those say of the rows, shape (n,).
 
-    `own` is the submission's own model, and champion at first; `broken` has no files.
+    `own` is the submission's own model, and champion at first; `better` and `best` are challengers around it. Of `missing` there are no
+    files, and those of `damaged` cannot be loaded.
     """
 
     store: Path
@@ -77,13 +80,20 @@ def shop(grading: Grading) -> Shop:
     rows, own = grading.get(tables).rows, grading.get(answers)["rows"]
     last = max(int(number) for number in (line.champion, *line.versions.values()))
     versions = {name: line.versions[name] for name in ("better", "best")}
-    versions |= {"own": str(last + 1), "broken": str(last + 2)}
+    versions |= {name: str(last + number) for number, name in enumerate(("own", "missing", "damaged"), 1)}
     out = grading.folder("shop", grading.limits.disk_mb)
     stores.copy_files(line.store, out)
     logged = LOGGED_MODEL.search(run.model)  # MLflow cannot load a version whose source is runs:/ID/NAME
-    source = f"models:/{logged[0]}" if logged else grading.sandbox.path(Mount(out, stores.NAME) / run.model)
-    alter(grading, out, "add", versions["own"], source, run.run_id)
-    alter(grading, out, "add", versions["broken"], f"models:/m-{'0' * 32}", run.run_id)
+    inside = Mount(out, stores.NAME)
+    stores.copy_files(out / run.model, out / DAMAGED)
+    (out / DAMAGED / "MLmodel").write_text(NO_MODEL)
+    sources = {
+        "own": f"models:/{logged[0]}" if logged else grading.sandbox.path(inside / run.model),
+        "missing": f"models:/m-{'0' * 32}",
+        "damaged": grading.sandbox.path(inside / DAMAGED),
+    }
+    for name, source in sources.items():
+        alter(grading, out, "add", versions[name], source, run.run_id)
     alter(grading, out, "champion", versions["own"])
     says = {
         name: challengers.answers(own, rows, at.outcomes, grading.get(cases)[name].setting)
@@ -847,7 +857,7 @@ class Swaps:
 
 @work
 def swaps(grading: Grading) -> Swaps:
-    """Load without a break, while the champion changes: to a better one, to one without files, and to the best."""
+    """Load without a break, while the champion changes: to a better one, to two that cannot be loaded, and to the best."""
     grading.settle(pace)
     found, shop_ = ready_service(grading), grading.get(shop)
     asked = single_questions(grading)
@@ -855,11 +865,11 @@ def swaps(grading: Grading) -> Swaps:
     with grading.sandbox.alone():
         load = found.begin(*asked, count=1_000_000, seconds=120, concurrency=LOAD, deadline=PATIENCE_SECONDS, keep=400)
         _until(load, lambda answers_: len(answers_) >= LEAST / 4, PATIENCE_SECONDS)
-        for name in ("better", "broken", "best"):
+        for name in ("better", "missing", "damaged", "best"):
             moves.append((name, time.monotonic()))
             found.alter("champion", shop_.versions[name])
-            if name == "broken":
-                time.sleep(3 * REFRESH_SECONDS)
+            if name not in shop_.says:
+                time.sleep(2.5 * REFRESH_SECONDS)
             else:
                 _until(load, _from(shop_.versions[name]), FOLLOWED)
         _until(load, lambda answers_: len(answers_) >= MOST, max(1.0, FOLLOWED - (time.monotonic() - moves[-1][1])))
@@ -884,13 +894,13 @@ def _until(load: services.Asking, holds: Callable[[list[Answer]], bool], seconds
 def follows_the_champion(grading: Grading) -> Finding:
     """While the alias moves under load, no request fails, each answer is that of the version it names, and the new one answers in time.
 
-    Catches: the alias read once at the start; a restart; a version named that did not answer; an end where a champion has no files.
+    Catches: the alias read once at the start; a restart; a version named that did not answer; an end where a champion cannot be loaded.
     Accepts: several workers that change one after the other.
     """
     found, shop_ = grading.get(swaps), grading.get(shop)
     names = {version: name for name, version in shop_.versions.items()}
     rows = rows_of(grading.get(given).rows.table)
-    what = f"we moved the champion three times while {LOAD} clients asked"
+    what = f"we moved the champion four times while {LOAD} clients asked"
     spans: dict[str, list[tuple[float, float]]] = {}
     began, wrong = min(answer.sent for answer in found.answers), 0
     for answer in found.answers:
@@ -899,7 +909,7 @@ def follows_the_champion(grading: Grading) -> Finding:
         name = names.get(said.model_version)
         if name is None or name not in shop_.says:
             raise Fault(
-                f"{what}; an answer names version {said.model_version}, which is {'one without files' if name else 'no champion'}"
+                f"{what}; an answer names version {said.model_version}, which is {'one that cannot be loaded' if name else 'no champion'}"
             )
         wrong += abs(said.predictions[0].probability - shop_.says[name][answer.request]) > BARS["equal"]
         first, last = spans.get(f"version {name}", [(answer.sent, answer.done)])[0]
@@ -921,8 +931,8 @@ def follows_the_champion(grading: Grading) -> Finding:
             "none",
             chart,
         )
-    stood = {"better": found.moves[2][1], "best": float("inf")}
-    for name, at in (found.moves[0], found.moves[2]):
+    stood = {"better": found.moves[-1][1], "best": float("inf")}
+    for name, at in (found.moves[0], found.moves[-1]):
         due = at + FOLLOWED
         late = [a for a in found.answers if due < a.sent < stood[name] and names.get(_version(a) or "") != name]
         if late or not any(

@@ -22,7 +22,7 @@ from flightdelay.definitions import read_definitions
 from flightdelay.features import Features
 from flightdelay.files import write_whole
 from flightdelay.registry import CHAMPION, STATE
-from flightdelay.tracking import load
+from flightdelay.tracking import open_model
 from flightdelay.usecase import UseCase
 
 REFRESH_SECONDS = float(os.environ.get("MLEKIT_REFRESH_SECONDS", "5"))
@@ -99,7 +99,7 @@ class Champion:
         return folder
 
     def _take(self, folder: Path, version: str, run_id: str | None) -> None:
-        answer, definitions = load(str(folder))
+        answer, definitions = open_model(folder)
         loaded = Loaded(version, run_id, Features(read_definitions(definitions), self.usecase, self.data), answer)
         self._try_out(loaded)
         self.loaded = loaded

@@ -18,7 +18,6 @@ from flightdelay.definitions import Age, AsOf, Count, FromTable, Lookup, Mean
 from flightdelay.usecase import LABEL, UseCase
 
 
-
 @dataclass(frozen=True)
 class Asked:
     """Rows, shape (n, ...), that are decided on at the instants `at`, shape (n,), in microseconds."""

@@ -30,9 +30,7 @@ class Model:
         return self.trees.predict_proba(numbers(features, self.schema, self.codes))[:, 1]
 
 
-def numbers(
-    features: pl.DataFrame, schema: dict[str, pl.DataType], codes: dict[str, dict[str, float]]
-) -> np.ndarray:
+def numbers(features: pl.DataFrame, schema: dict[str, pl.DataType], codes: dict[str, dict[str, float]]) -> np.ndarray:
     """Features as trees take them, shape (n, k): NaN where nothing is known, and for a text that was not in training."""
     columns = []
     for name, kind in schema.items():

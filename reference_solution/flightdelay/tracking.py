@@ -128,11 +128,15 @@ def as_table(features: pl.DataFrame) -> pd.DataFrame:
 
 
 def load(uri: str) -> tuple[Callable[[pl.DataFrame], np.ndarray], Path]:
-    """What a logged or registered model says of features, and their definitions: those it brought along, or else today's."""
+    """What a logged or registered model says of features, and their definitions; without it there is nothing to be done."""
     with tracking_server():
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
-        brought = Model.load(folder).flavors["python_function"].get("artifacts", {}).get(FILES)
-        model = mlflow.pyfunc.load_model(str(folder))
+        return open_model(Path(mlflow.artifacts.download_artifacts(uri)))
+
+
+def open_model(folder: Path) -> tuple[Callable[[pl.DataFrame], np.ndarray], Path]:
+    """The model in a folder, and its definitions: those it brought along, or else today's. Raises whatever is wrong with it."""
+    brought = Model.load(folder).flavors["python_function"].get("artifacts", {}).get(FILES)
+    model = mlflow.pyfunc.load_model(str(folder))
     if brought:  # one of ours: asked directly, without a table that has to be checked and copied for each question
         return model.unwrap_python_model().model.probability, folder / brought["path"] / "features.toml"
     return lambda features: model.predict(as_table(features))["probability"].to_numpy(), own_definitions()

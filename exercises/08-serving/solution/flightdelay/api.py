@@ -165,8 +165,6 @@ def application(usecase: UseCase, champion: Champion) -> FastAPI:
         """What is running."""
         loaded = champion.loaded
         version, run_id = (loaded.version, loaded.run_id) if loaded else (None, None)
-        return Running(
-            model_name=usecase.model_name, model_version=version, run_id=run_id, contract=1, accepts=["v1"]
-        )
+        return Running(model_name=usecase.model_name, model_version=version, run_id=run_id, contract=1, accepts=["v1"])
 
     return app

@@ -36,7 +36,9 @@ class Door:
             return await self.app(scope, receive, send_with_id)
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > LONGEST_BODY:
-            return await _refuse(send_with_id, 413, f"the body has {int(length)} bytes; at most {LONGEST_BODY} are read")
+            return await _refuse(
+                send_with_id, 413, f"the body has {int(length)} bytes; at most {LONGEST_BODY} are read"
+            )
         size = int(length) if length.isdigit() else LONGEST_BODY
         if self.taken and self.taken + size > ROOM:
             return await _refuse(send_with_id, 503, "too much to do; ask again in a second", (b"retry-after", b"1"))
