@@ -372,6 +372,7 @@ class Story:
     opened: list[Answer]  # predict, then
     beside: list[Answer]  # predict, of the other service at that time
     gone: list[Answer]  # predict and readyz, while the registry cannot be read
+    mended: list[Answer]  # predict, until the next champion of the mended registry answers
     again: list[Answer]  # healthz, readyz and predict, started again in that state
     back: list[Answer]  # predict, until the registry's next champion answers
     ended: str = ""  # why it went no further
@@ -382,7 +383,7 @@ def story(grading: Grading) -> Story:
     grading.settle(opened)
     shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
     made = service(grading, "service-without-a-champion", shop_.store)
-    told = Story(made, [], [], [], [], [], [], [])
+    told = Story(made, [], [], [], [], [], [], [], [])
     predict = question(rows)
     with grading.sandbox.turn:
         bare = grading.folder("shop-without-a-champion", grading.limits.disk_mb)
@@ -402,22 +403,29 @@ def story(grading: Grading) -> Story:
         told.beside = grading.get(opened).service.ask(predict)
         made.alter("break")
         told.gone = made.ask(predict, READYZ, count=12, pause=(2 * REFRESH_SECONDS + 1) / 12)
+        told.mended = _given_back(made, predict, shop_.versions["best"])
+        made.alter("break")
         made.stop()
         made.start()
         if not is_ready(made.wait(START_SECONDS, HEALTHZ)):
             return _cut(told, "started again while the registry cannot be read, it did not answer /healthz")
         made.wait(GRACE_SECONDS / 2)
         told.again = made.ask(HEALTHZ, READYZ, predict)
-        made.alter("mend")
-        made.alter("champion", shop_.versions["best"])
-    deadline = time.monotonic() + BACK_SECONDS
-    while time.monotonic() < deadline and made.ended() is None:
-        told.back = made.ask(predict)
-        if _version(told.back[0]) == shop_.versions["best"]:
-            break
-        time.sleep(0.2)
+    told.back = _given_back(made, predict, shop_.versions["better"])
     made.stop()
     return told
+
+
+def _given_back(made: Service, predict: Request, version: str) -> list[Answer]:
+    """Mend the registry, with another champion, and ask until that answers, or for as long as it may take."""
+    made.alter("mend")
+    made.alter("champion", version)
+    deadline = time.monotonic() + BACK_SECONDS
+    found = made.ask(predict)
+    while _version(found[0]) != version and time.monotonic() < deadline and made.ended() is None:
+        time.sleep(0.2)
+        found = made.ask(predict)
+    return found
 
 
 def _cut(told: Story, why: str) -> Story:
@@ -544,23 +552,20 @@ def outlives_the_registry(grading: Grading) -> Finding:
             says_right(grading, answer, "better", what)
         else:
             parsed(Readiness, answer, 200, f"{what} and asked /readyz")
+    back = "we gave the registry back, with another champion"
+    says_right(grading, found.mended[0], "best", back)
     if not found.again:
         raise Fault(f"{what}; {found.ended}")
     what = "we started the service again while the registry's database was unreadable"
     _, ready, predict = found.again
     if ready.status == 200:
-        says_right(grading, predict, "better", f"{what}; it said that it was ready")
+        says_right(grading, predict, "best", f"{what}; it said that it was ready")
         how = "the last model answered"
     else:
         parsed(Readiness, ready, 503, what)
         asking.value_of(predict, 503, f"{what}; it said that it was not ready, and a prediction")
         how = "it said that it was not ready"
-    what = "we gave the registry back, with another champion"
-    if not found.back or _version(found.back[0]) != grading.get(shop).versions["best"]:
-        last = got(found.back[0]) if found.back else "no answer"
-        return failed(f"{what}; it does not answer with that (the last answer was {last})", f"not in {BACK_SECONDS} s",
-                      f"{BACK_SECONDS} s")  # fmt: skip
-    says_right(grading, found.back[0], "best", what)
+    says_right(grading, found.back[0], "better", f"{what}, and gave it back, with another champion")
     return passed("what was loaded went on answering", how, "the last model, or the truth")
 
 
