@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader import services, stages, stores
 from grader.checks import asking, challengers, charts, predictions, running
-from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
+from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
 from grader.checks.asking import got, parsed, predicted, question, rows_of
 from grader.checks.s06_registry import LINE, MODEL_NAME, answers, cases, gate, given, lined_up, tables, trained
 from grader.contract.outputs import PredictAnswer, Prediction, Readiness
@@ -233,7 +233,15 @@ def ready_service(grading: Grading) -> Service:
             found.service.start()
             if not is_ready(found.service.wait(START_SECONDS)):
                 raise Fault("the service had ended, and started again it did not become ready")
+    # whether it says the truth about that is another question
+    found.service.wait(FOLLOWED, question(rows_of(grading.get(given).rows.table)[:1]))
     return found.service
+
+
+def settle(grading: Grading, *earlier: Work[Any]) -> None:
+    """Wait for the stories before, as far as they are told in this grading."""
+    for one in earlier:
+        grading.settle(one)
 
 
 # Its answers
@@ -478,7 +486,7 @@ def says_right(grading: Grading, answer: Answer, name: str, what: str) -> None:
 NOT_YET = ("the connection was refused", "the connection was closed without an answer")
 
 
-@check("serving.ready_when_it_can_answer", uses=[*LINE, shop, opened, story])
+@check("serving.ready_when_it_can_answer", uses=[*LINE, shop, opened, batch, scored, story])
 def ready_when_it_can_answer(grading: Grading) -> Finding:
     """`/readyz` says 200 when requests would be answered, and 503 with a reason when not; `/healthz` tells only of the process.
 
@@ -536,7 +544,7 @@ def ready_when_it_can_answer(grading: Grading) -> Finding:
     return passed("it says that it is ready when it is", f"ready after {found.seconds:.1f} s", f"{START_SECONDS} s")
 
 
-@check("serving.outlives_the_registry", uses=[*LINE, shop, opened, story])
+@check("serving.outlives_the_registry", uses=[*LINE, shop, opened, batch, scored, story])
 def outlives_the_registry(grading: Grading) -> Finding:
     """A registry that cannot be read takes nothing away; the service starts without it, or says that it cannot, and follows it again.
 
@@ -589,7 +597,7 @@ def taken(grading: Grading) -> tuple[Ran | None, list[Answer], list[Answer]]:
     return ended, first.ask(question(rows_of(grading.get(given).rows.table)[:3])), elsewhere
 
 
-@check("serving.takes_its_place_from_the_environment", uses=[*LINE, shop, opened, story, taken])
+@check("serving.takes_its_place_from_the_environment", uses=[*LINE, shop, opened, batch, scored, story, taken])
 def takes_its_place_from_the_environment(grading: Grading) -> Finding:
     """Two services run at once on ports and registries of their own; a port that is taken ends a third.
 
@@ -678,7 +686,7 @@ def strange_requests(row: Mapping[str, Any]) -> list[tuple[str, Request]]:
 @work
 def refused(grading: Grading) -> tuple[list[Answer], list[Answer], list[Answer], Ran | None]:
     """Wrong requests, strange ones, and a right one at the end."""
-    grading.settle(scored)
+    settle(grading, scored)
     found, row = ready_service(grading), rows_of(grading.get(given).rows.table)[0]
     with grading.sandbox.turn:
         wrong = found.ask(*(request for _, request, _ in wrong_requests(row)), deadline=PATIENCE_SECONDS)
@@ -687,7 +695,7 @@ def refused(grading: Grading) -> tuple[list[Answer], list[Answer], list[Answer],
     return wrong, strange, right, found.ended()
 
 
-@check("serving.refuses_what_is_wrong", uses=[*LINE, shop, opened, refused])
+@check("serving.refuses_what_is_wrong", uses=[*LINE, shop, opened, batch, scored, refused])
 def refuses_what_is_wrong(grading: Grading) -> Finding:
     """What is wrong gets a 4xx that names the field; nothing that anybody sends makes the service fail.
 
@@ -734,7 +742,7 @@ def _names(answer: Answer, name: str) -> bool:
 @work
 def described(grading: Grading) -> dict[str, Any]:
     """What schemathesis finds, in a sandbox of its own. Raises Fault."""
-    grading.settle(refused)
+    settle(grading, scored, refused)
     found = ready_service(grading)
     out, kit = grading.folder("probed"), Mount(INSIDE, "kit")
     written = Mount(out, "out", writable=True)
@@ -801,11 +809,13 @@ def single_questions(grading: Grading) -> list[Request]:
     return [question([row]) for row in rows_of(grading.get(given).rows.table)]
 
 
+BEFORE_LOAD = (scored, refused, described, taken, story)
+
+
 @work
 def pace(grading: Grading) -> tuple[list[Answer], list[Answer]]:
     """Answers of the service and of the calibration service to the same requests, in turns, alone on the machine."""
-    for earlier in (described, taken, story):
-        grading.settle(earlier)
+    settle(grading, *BEFORE_LOAD)
     found = ready_service(grading)
     asked = single_questions(grading)
     control = services.Control(grading.sandbox, grading.folder("control"))
@@ -863,7 +873,7 @@ class Swaps:
 @work
 def swaps(grading: Grading) -> Swaps:
     """Load without a break, while the champion changes: to a better one, to two that cannot be loaded, and to the best."""
-    grading.settle(pace)
+    settle(grading, *BEFORE_LOAD, pace)
     found, shop_ = ready_service(grading), grading.get(shop)
     asked = single_questions(grading)
     moves: list[tuple[str, float]] = []
@@ -895,7 +905,7 @@ def _until(load: services.Asking, holds: Callable[[list[Answer]], bool], seconds
         time.sleep(0.1)
 
 
-@check("serving.follows_the_champion", uses=[*LINE, shop, opened, swaps])
+@check("serving.follows_the_champion", uses=[*LINE, shop, opened, batch, scored, swaps])
 def follows_the_champion(grading: Grading) -> Finding:
     """While the alias moves under load, no request fails, each answer is that of the version it names, and the new one answers in time.
 
@@ -972,7 +982,7 @@ class Burst:
 
 @work
 def burst(grading: Grading) -> Burst:
-    grading.settle(swaps)
+    settle(grading, *BEFORE_LOAD, pace, swaps)
     found, large = ready_service(grading), question(full_rows(grading, MAX_ROWS))
     with grading.sandbox.alone():
         alone = min((found.ask(large, deadline=PATIENCE_SECONDS)[0] for _ in range(3)), key=lambda a: a.done - a.sent)
@@ -984,7 +994,7 @@ def burst(grading: Grading) -> Burst:
     return Burst(alone, many, after, found.ended())
 
 
-@check("serving.sheds_a_burst", uses=[*LINE, shop, opened, burst])
+@check("serving.sheds_a_burst", uses=[*LINE, shop, opened, batch, scored, burst])
 def sheds_a_burst(grading: Grading) -> Finding:
     """Far more at once than can be answered: each is answered in time or turned away with `Retry-After`, and then all is as before.
 
@@ -1035,7 +1045,7 @@ class Stopped:
 
 @work
 def stopped(grading: Grading) -> Stopped:
-    grading.settle(burst)
+    settle(grading, *BEFORE_LOAD, pace, swaps, burst)
     found = ready_service(grading)
     some = question(full_rows(grading, MAX_ROWS))
     with grading.sandbox.alone():

@@ -42,7 +42,11 @@ class Features:
             case Calendar(name, of, part, zone):
                 return pl.Series(name, local_part(instants(asked.rows[of]), part, zone), nan_to_null=True)
             case _:
-                return pl.Series(definition.name, self._ready[definition.name].of(asked), nan_to_null=True)
+                source = self._ready[definition.name]
+                found = source.of(asked)
+                if found.dtype == object:  # of nothing but None Polars could not tell what it would be
+                    return pl.Series(definition.name, found.tolist(), dtype=source.kind)
+                return pl.Series(definition.name, found, nan_to_null=True)
 
 
 def compute_features(

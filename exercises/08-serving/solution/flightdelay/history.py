@@ -47,7 +47,12 @@ def instants(times: pl.Series) -> np.ndarray:
 
 
 class Ready(Protocol):
-    """A definition with all that the data say about it; it gives an array (n,) for n rows, in which None or NaN is nothing."""
+    """A definition with all that the data say about it; it gives an array (n,) for n rows, in which None or NaN is nothing.
+
+    `kind` is the type of what is in it, where that is no number.
+    """
+
+    kind: pl.DataType
 
     def of(self, asked: Asked) -> np.ndarray: ...
 
@@ -67,7 +72,8 @@ class ReadyLookup:
     """The value in the row of the table with this key; null where there is no such row."""
 
     def __init__(self, wanted: Lookup, table: pl.DataFrame) -> None:
-        self.wanted, self.schema, self.values = wanted, table.schema, with_nothing(table[wanted.column])
+        self.wanted, self.schema, self.kind = wanted, table.schema, table[wanted.column].dtype
+        self.values = with_nothing(table[wanted.column])
         self.places = {key: place for place, key in enumerate(table.select(wanted.by).rows())}
         if len(self.places) != len(table):
             raise ValueError(f"the key of {wanted.table} is not unique")
@@ -109,7 +115,7 @@ class ReadyLatest:
     """
 
     def __init__(self, wanted: AsOf, values: pl.DataFrame, schema: Any) -> None:
-        self.wanted, self.schema = wanted, schema
+        self.wanted, self.schema, self.kind = wanted, schema, values["value"].dtype
         values = values.sort("time", "known", "^key.*$").with_row_index("newness")
         groups, numbered = grouped(values)
         events = numbered.sort("group", "known").with_columns(newest=pl.col("newness").cum_max().over("group"))
@@ -135,7 +141,7 @@ class ReadyWindow:
     """
 
     def __init__(self, wanted: Count, values: pl.DataFrame, schema: Any) -> None:
-        self.wanted, self.schema = wanted, schema
+        self.wanted, self.schema, self.kind = wanted, schema, pl.Float64()
         groups, numbered = grouped(values)
         # Ties in an order of their own, so that the last digit of a sum does not depend on the order in the file.
         events = numbered.sort("group", "known", "value").with_columns(count=pl.col("known").cum_count().over("group"))
