@@ -145,12 +145,12 @@ class Grading:
         """
         return self.start(work).result()
 
-    def settle(self, work: Work[Any]) -> None:
-        """Wait until shared work that was started has ended, however it ended."""
+    def settle(self, *works: Work[Any]) -> None:
+        """Wait until shared work has ended, however it ended, as far as it was started."""
         with self._lock:
-            started = self._done.get(work)
-        if started is not None:
-            started.exception()
+            started = [self._done[work] for work in works if work in self._done]
+        for future in started:
+            future.exception()
 
     def after(self, work: Work[Any]) -> None:
         """Wait for work whose runs those of the caller are compared with, so that two runs cannot tell each other what they got.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,31 @@ def train(
     return (submission or grading.submission).run("train", arguments, [source, settings], out, grading.limits, env)
 
 
+def predict_run(
+    grading: Grading,
+    label: str,
+    model: Argument,
+    rows: Rows,
+    data: Path,
+    mounts: Sequence[Mount] = (),
+    tracking: Path | None = None,
+    submission: Submission | None = None,
+) -> Ran:
+    """Run `predict` on rows with a model, which lies in one of the `mounts` or is a URI in the store `tracking`. Raises Owed."""
+    argv = command(grading, "predict")
+    out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
+    rows.write(given / "rows.parquet")
+    usecase(given)
+    source, settings = Mount(data, "data"), Mount(given, "given")
+    arguments: list[Argument] = [
+        *argv, "--usecase", settings / "usecase.toml", "--model", model, "--data", source,
+        "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
+    ]  # fmt: skip
+    return (submission or grading.submission).run(
+        "predict", arguments, [source, settings, *mounts], out, grading.limits, tracking=tracking
+    )
+
+
 def predict(
     grading: Grading,
     label: str,
@@ -87,19 +113,11 @@ def predict(
 
     `uri` names the model by where it was logged instead of by the folder that `train` wrote.
     """
-    argv = command(grading, "predict")
-    out, given = grading.folder(label, grading.limits.disk_mb), grading.folder(f"{label}-rows")
-    rows.write(given / "rows.parquet")
-    usecase(given)
-    source, settings, trained = Mount(data, "data"), Mount(given, "given"), Mount(model.out, "model")
-    arguments: list[Argument] = [
-        *argv, "--usecase", settings / "usecase.toml", "--model", uri or trained, "--data", source,
-        "--rows", settings / "rows.parquet", "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
-    ]  # fmt: skip
-    mounts = [source, settings, *([] if uri else [trained])]
-    ran = (submission or grading.submission).run(
-        "predict", arguments, mounts, out, grading.limits, tracking=model.tracking if uri else None
-    )
+    if uri:
+        ran = predict_run(grading, label, uri, rows, data, tracking=model.tracking, submission=submission)
+    else:
+        trained = Mount(model.out, "model")
+        ran = predict_run(grading, label, trained, rows, data, [trained], submission=submission)
     if not ran.ok:
         by = f" with --model {uri}" if uri else ""
         raise Fault(f"we ran predict on {len(rows):,} rows{by}; {ran.sentence()}")

@@ -542,17 +542,10 @@ def answers_of_champion(grading: Grading) -> Ran:
     """`predict` by alias after the second promotion."""
     told_ = grading.get(story)
     given_ = grading.get(given)
-    out, placed = grading.folder("predict-champion", grading.limits.disk_mb), grading.folder("predict-rows")
-    given_.rows.write(placed / "rows.parquet")
-    running.usecase(placed)
-    source, settings = Mount(given_.data, "data"), Mount(placed, "given")
-    argv: list[Argument] = [
-        *running.command(grading, "predict"), "--usecase", settings / "usecase.toml",
-        "--model", f"models:/{MODEL_NAME}@champion", "--data", source, "--rows", settings / "rows.parquet",
-        "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
-    ]  # fmt: skip
-    tracking = told_.promotions[1].tracking
-    return grading.submission.run("predict", argv, [source, settings], out, grading.limits, tracking=tracking)
+    uri = f"models:/{MODEL_NAME}@champion"
+    return running.predict_run(
+        grading, "predict-champion", uri, given_.rows, given_.data, tracking=told_.promotions[1].tracking
+    )
 
 
 @check("registry.predicts_with_the_champion", uses=[*LINE, PROMOTIONS["better"], story, answers_of_champion])

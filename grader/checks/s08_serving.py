@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader import services, stages, stores
 from grader.checks import asking, challengers, charts, predictions, running
-from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
+from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.asking import got, parsed, predicted, question, rows_of
 from grader.checks.s06_registry import LINE, MODEL_NAME, answers, cases, gate, given, lined_up, tables, trained
 from grader.contract.outputs import PredictAnswer, Prediction, Readiness
@@ -238,12 +238,6 @@ def ready_service(grading: Grading) -> Service:
     return found.service
 
 
-def settle(grading: Grading, *earlier: Work[Any]) -> None:
-    """Wait for the stories before, as far as they are told in this grading."""
-    for one in earlier:
-        grading.settle(one)
-
-
 # Its answers
 
 
@@ -276,26 +270,18 @@ def odd_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @work
-def batch(grading: Grading) -> tuple[list[str], np.ndarray]:
-    """What `predict` says of the rows with the model that the service begins with."""
+def batch(grading: Grading) -> np.ndarray:
+    """What `predict` says of the rows, shape (n,), with the model that the service begins with."""
     import numpy as np
 
     given_, shop_ = grading.get(given), grading.get(shop)
     table = odd_rows(given_.rows.table)
     rows = replace(given_.rows, table=table, late=np.zeros(len(table), bool))
-    out, placed = grading.folder("predict-champion", grading.limits.disk_mb), grading.folder("predict-rows")
-    rows.write(placed / "rows.parquet")
-    running.usecase(placed)
-    source, settings = Mount(given_.data, "data"), Mount(placed, "given")
-    argv: list[Argument] = [
-        *running.command(grading, "predict"), "--usecase", settings / "usecase.toml",
-        "--model", f"models:/{MODEL_NAME}/{shop_.versions['own']}", "--data", source, "--rows", settings / "rows.parquet",
-        "--out", Mount(out / "out", "out", writable=True) / "predictions.parquet",
-    ]  # fmt: skip
-    ran = grading.submission.run("predict", argv, [source, settings], out, grading.limits, tracking=shop_.store)
+    uri = f"models:/{MODEL_NAME}/{shop_.versions['own']}"
+    ran = running.predict_run(grading, "predict-champion", uri, rows, given_.data, tracking=shop_.store)
     if not ran.ok:
         raise Owed(f"predict with the URI of a registered model is owed from stage 06; {ran.sentence()}")
-    return table["row_id"].tolist(), predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
+    return predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
 
 
 @work
@@ -319,8 +305,7 @@ def scored(grading: Grading) -> Batch:
     with grading.sandbox.turn:
         got_ = found.ask(*made, concurrency=LOAD)
     got_.sort(key=lambda answer: answer.request)
-    _ids, right = grading.get(batch)
-    return Batch(rows, right, asked, got_)
+    return Batch(rows, grading.get(batch), asked, got_)
 
 
 @check("serving.answers_like_batch", uses=[*LINE, shop, opened, batch, scored])
@@ -686,7 +671,7 @@ def strange_requests(row: Mapping[str, Any]) -> list[tuple[str, Request]]:
 @work
 def refused(grading: Grading) -> tuple[list[Answer], list[Answer], list[Answer], Ran | None]:
     """Wrong requests, strange ones, and a right one at the end."""
-    settle(grading, scored)
+    grading.settle(scored)
     found, row = ready_service(grading), rows_of(grading.get(given).rows.table)[0]
     with grading.sandbox.turn:
         wrong = found.ask(*(request for _, request, _ in wrong_requests(row)), deadline=PATIENCE_SECONDS)
@@ -742,7 +727,7 @@ def _names(answer: Answer, name: str) -> bool:
 @work
 def described(grading: Grading) -> dict[str, Any]:
     """What schemathesis finds, in a sandbox of its own. Raises Fault."""
-    settle(grading, scored, refused)
+    grading.settle(scored, refused)
     found = ready_service(grading)
     out, kit = grading.folder("probed"), Mount(INSIDE, "kit")
     written = Mount(out, "out", writable=True)
@@ -815,7 +800,7 @@ BEFORE_LOAD = (scored, refused, described, taken, story)
 @work
 def pace(grading: Grading) -> tuple[list[Answer], list[Answer]]:
     """Answers of the service and of the calibration service to the same requests, in turns, alone on the machine."""
-    settle(grading, *BEFORE_LOAD)
+    grading.settle(*BEFORE_LOAD)
     found = ready_service(grading)
     asked = single_questions(grading)
     control = services.Control(grading.sandbox, grading.folder("control"))
@@ -873,7 +858,7 @@ class Swaps:
 @work
 def swaps(grading: Grading) -> Swaps:
     """Load without a break, while the champion changes: to a better one, to two that cannot be loaded, and to the best."""
-    settle(grading, *BEFORE_LOAD, pace)
+    grading.settle(*BEFORE_LOAD, pace)
     found, shop_ = ready_service(grading), grading.get(shop)
     asked = single_questions(grading)
     moves: list[tuple[str, float]] = []
@@ -982,7 +967,7 @@ class Burst:
 
 @work
 def burst(grading: Grading) -> Burst:
-    settle(grading, *BEFORE_LOAD, pace, swaps)
+    grading.settle(*BEFORE_LOAD, pace, swaps)
     found, large = ready_service(grading), question(full_rows(grading, MAX_ROWS))
     with grading.sandbox.alone():
         alone = min((found.ask(large, deadline=PATIENCE_SECONDS)[0] for _ in range(3)), key=lambda a: a.done - a.sent)
@@ -1045,7 +1030,7 @@ class Stopped:
 
 @work
 def stopped(grading: Grading) -> Stopped:
-    settle(grading, *BEFORE_LOAD, pace, swaps, burst)
+    grading.settle(*BEFORE_LOAD, pace, swaps, burst)
     found = ready_service(grading)
     some = question(full_rows(grading, MAX_ROWS))
     with grading.sandbox.alone():
