@@ -251,24 +251,29 @@ class Submission:
         state: Path | None = None,
         kill_when: Callable[[], bool] | None = None,
         cached: bool = True,
+        beside: Running | None = None,
     ) -> Ran:
         """Run one command line with `reads` visible and `out` writable; never raises for what the submission does.
 
         `kit_python` makes the kit's interpreter visible too, for tools of the kit that the job is to call. `network` lets
         it into the loopback of the grading; without, it has a private one, so that two jobs cannot meet there. `tracking`
         and `state` are the store and the state of an earlier run, of which the command gets copies; without, it has empty ones.
-        All its processes are killed as soon as `kill_when` says so. What depends on more than its files is not `cached`.
+        All its processes are killed as soon as `kill_when` says so. What depends on more than its files is not `cached`. `beside`
+        is a command that goes on, or has ended, in whose state it runs.
         """
-        given = self._state(out, state)
+        given = self._state(out, state) if beside is None else Mount(beside.out / "state", "state", writable=True)
         written = Mount(out / "out", "out", writable=True)
         written.source.mkdir(parents=True, exist_ok=True)
         job = self.job(argv, [*reads, *tools], written, given, limits, env, self._store(out, tracking))
         job = replace(job, also_python=Path(sys.executable) if kit_python else None, network=network)
+        if beside is not None:
+            job, cached = replace(job, env={**job.env, "MLEKIT_REFUSAL": written / "refusal.json"}), False
         earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
         finished = (
             self._until(job, kill_when) if kill_when is not None else self._finish(job, out, in_turn, earlier, cached)
         )
-        return self._ran(command, job, out, finished, earlier)
+        ran = self._ran(command, job, out, finished, earlier)
+        return ran if beside is None else replace(ran, refusal=written.source / "refusal.json", state=given.source)
 
     def run_together(
         self,
@@ -319,10 +324,12 @@ class Submission:
         env: Mapping[str, Argument],
         tracking: Path | None = None,
         state: Path | None = None,
+        printed: Path | None = None,
     ) -> Running:
         """Start a command that goes on, with the loopback of the grading and copies of a store and a state.
 
-        Without, it goes on with those that an earlier start left in `out`, or with empty ones.
+        Without, it goes on with those that an earlier start left in `out`, or with empty ones. What it prints is appended to
+        `printed`.
         """
         if (out / "out").exists():
             given = Mount(out / "state", "state", writable=True)
@@ -332,7 +339,7 @@ class Submission:
             given, store = self._state(out, state), self._store(out, tracking)
         written = Mount(out / "out", "out", writable=True)
         written.source.mkdir(parents=True, exist_ok=True)
-        job = replace(self.job(argv, reads, written, given, limits, env, store), network=True)
+        job = replace(self.job(argv, reads, written, given, limits, env, store), network=True, printed=printed)
         earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
         return Running(self, command, job, out, earlier, self.sandbox.start(job))
 

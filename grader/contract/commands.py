@@ -5,12 +5,14 @@ The names are those of `manifest.CommandName`; a test holds them equal. Stages o
 
 from __future__ import annotations
 
+from grader.contract.observing import EXPORT_RULES, OPS_RULES, QUESTIONS
 from grader.contract.outputs import (
     AuditRecord,
     BaselineReport,
     FeedReport,
     GateDecision,
     ModelRecord,
+    OpsAnswer,
     PipelineRecord,
     RollbackRecord,
     SuiteResult,
@@ -18,7 +20,7 @@ from grader.contract.outputs import (
     VersionRecord,
 )
 from grader.contract.parts import EXITS, Argument, Column, Command, Key, Variable, Written
-from grader.contract.tables import PREDICTION, QUARANTINE, REAL, STALENESS, TEXT, TIME, VALIDATION
+from grader.contract.tables import PREDICTION, PREDICTION_LOG, QUARANTINE, STALENESS, TEXT, VALIDATION
 
 USECASE = Argument("--usecase", "F", "the use case, a TOML file (see above)")
 DATA = Argument("--data", "D", "a data folder (see above)")
@@ -290,27 +292,32 @@ SERVE = Command(
     ),
 )
 
+EXPORT_LOG = Command(
+    "export-log",
+    "09",
+    "Write out what was answered.",
+    (STATE, out_file("Parquet")),
+    (Written("the file of --out", "09", "the log, in any order", columns=PREDICTION_LOG),),
+    rules=EXPORT_RULES,
+    later=(("12", "adds the columns `unit_id`, `variant`, `shadow_probability?`"),),
+)
+OPS = Command(
+    "ops",
+    "09",
+    "Answer a question of operations from the log.",
+    (
+        Argument("--question", "Q", f"{', '.join(QUESTIONS[:-1])} or {QUESTIONS[-1]}"),
+        Argument("--request-id", "ID", "the request asked about", optional=True),
+        Argument("--from", "T", "from this time on, RFC 3339", optional=True),
+        Argument("--to", "T", "before this time, RFC 3339", optional=True),
+        STATE,
+        out_file("JSON"),
+    ),
+    (Written("the file of --out", "09", "the answer", model=OpsAnswer),),
+    rules=OPS_RULES,
+)
+
 PLANNED = (
-    Command(
-        "export-log", "09", "Write out what was answered.", (STATE, out_file("the log, Parquet")),
-        (
-            Written("the file of --out", "09", "one row for each answered prediction", columns=(
-                Column("request_id", TEXT, "as in the answer"), Column("row_id", TEXT, "as in the request"),
-                Column("answered_at", TIME, "when"), Column("model_version", TEXT, "which model"),
-                Column("probability", REAL, "the answer"), Column("status", "int64", "HTTP status"),
-            )),
-        ),
-        later=(("12", "adds the columns `unit_id`, `variant`, `shadow_probability?`"),),
-    ),
-    Command(
-        "ops", "09", "Answer a question of operations from the log.",
-        (Argument("--question", "Q", "version_of_request, rows_of_request, count, error_rate or slowest"),
-         Argument("--request-id", "ID", "the request asked about", optional=True),
-         Argument("--row-id", "ID", "the row asked about", optional=True),
-         Argument("--from", "T", "from this time on", optional=True),
-         Argument("--to", "T", "until before this time", optional=True), STATE, out_file("JSON")),
-        (Written("the file of --out", "09", "the answer", keys=(Key("answer", "string, number or list"),)),),
-    ),
     Command(
         "monitor", "10", "Judge windows of traffic: is the model still right?",
         (USECASE, Argument("--reference", "D", "a folder like a window: what is normal"),
@@ -387,6 +394,8 @@ COMMANDS = (
     ROLLBACK,
     PIPELINE,
     SERVE,
+    EXPORT_LOG,
+    OPS,
     *PLANNED,
 )
 
@@ -403,7 +412,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("09", "metrics, a prediction log, `export-log`, `ops`"),
     ("10", "`monitor`: drift, performance and age, judged in windows"),
     ("11", "`loop`: retraining that decides for itself"),
     ("12", "shadow, canary and A/B releases, `analyze`, `decide`"),
@@ -468,7 +476,7 @@ ENVIRONMENT = (
     Variable("MLEKIT_PORT", "08", "the port to listen on", "serve"),
     Variable("MLEKIT_REFRESH_SECONDS", "08", "how often to look for a new champion", "serve"),
     Variable(
-        "MLEKIT_CLOCK", "09", "a file with the time it is, RFC 3339; absent means the system's clock", "serve and loop"
+        "MLEKIT_CLOCK", "11", "a file with the time it is, RFC 3339; absent means the system's clock", "serve and loop"
     ),
     Variable("MLEKIT_EXPERIMENT", "12", "the file that describes the running experiment", "serve"),
 )

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, features, gates, pipelines, rules, serving, tables
+from grader.contract import commands, endpoints, features, gates, observing, pipelines, rules, serving, tables
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
 from grader.contract.outputs import (
     AuditRecord,
@@ -21,6 +21,7 @@ from grader.contract.outputs import (
     FeedReport,
     GateDecision,
     ModelRecord,
+    OpsAnswer,
     PipelineRecord,
     PredictAnswer,
     Readiness,
@@ -51,6 +52,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "predict-answer": PredictAnswer,
     "readiness": Readiness,
     "running": Running,
+    "ops": OpsAnswer,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
 
@@ -122,7 +124,7 @@ def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
-        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _eighth_stage(), _later(), REASONS, VERSIONS,
+        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _eighth_stage(), _ninth_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -502,6 +504,45 @@ An answer to `POST /v1/predict`, to `GET /readyz` and to `GET /version`; further
 {listed(serving.PLACE_RULES)}"""
 
 
+def _ninth_stage() -> str:
+    def listed(rules_: Iterable[str]) -> str:
+        return "\n".join(f"- {rule}" for rule in rules_)
+
+    metrics = _table(
+        ["metric", "type", "labels", "counts"],
+        [[f"`{n}`", t, ", ".join(f"`{label}`" for label in labels), m] for n, t, labels, m in observing.METRICS],
+    )
+    asked = _table(
+        ["question", "with", "answer", "which is"], [[f"`{q}`", f"`{w}`", a, m] for q, w, a, m in observing.ASKED]
+    )
+    return f"""\
+## Stage 09: what the service tells
+
+`serve` is that of stage 08, and also counts, keeps and prints.
+
+### What it counts
+
+{_requests(observing.ENDPOINTS)}
+
+{metrics}
+
+{listed(observing.METRICS_RULES)}
+
+### What it keeps
+
+{listed(observing.LOG_RULES)}
+
+### What it prints
+
+{listed(observing.PRINTED_RULES)}
+
+{_commands_of("09")}
+
+### The questions
+
+{asked}"""
+
+
 def _requests(of: Iterable[Endpoint]) -> str:
     return _table(
         ["request", "purpose", "body", "answer", "status"],
@@ -518,10 +559,6 @@ def _later() -> str:
     later = [c for c in commands.COMMANDS if not implemented(c.stage)]
     parts = "\n\n".join(f"### Stage {c.stage}: {c.name}\n\n{_command(c)}" for c in later)
     headers = _table(["stage", "header", "meaning"], [[s, f"`{n}`", m] for n, s, m in endpoints.HEADERS])
-    metrics = _table(
-        ["metric", "type", "labels", "counts"],
-        [[f"`{n}`", t, labels, m] for n, t, labels, m in endpoints.METRICS],
-    )
     variables = _table(
         ["variable", "given to", "value"],
         [
@@ -549,9 +586,7 @@ What `serve` also answers, planned: may still change.
 
 {headers}
 
-{changes[0].upper()}{changes[1:]}. From stage 09 on it counts:
-
-{metrics}
+{changes[0].upper()}{changes[1:]}.
 
 ### Environment of later stages
 

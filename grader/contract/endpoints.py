@@ -5,7 +5,6 @@ from __future__ import annotations
 from grader.contract.parts import Endpoint
 
 ENDPOINTS = (
-    Endpoint("GET", "/metrics", "09", "Counters and histograms, see below.", "", "Prometheus text format"),
     Endpoint(
         "POST", "/v2/predict", "16", "The next version, with an interval; v1 goes on answering.",
         "`{items: [{id, attributes}]}`", "`{results: [{id, probability, low, high}]}`",
@@ -15,10 +14,4 @@ HEADERS = (("X-Unit-ID", "12", "The unit that an experiment assigns; the same un
 RESPONSE_LATER = (
     ("12", "`/v1/predict` adds `variant`"),
     ("15", "`/v1/predict` adds `degraded: true` while it answers with less than it should"),
-)
-METRICS = (
-    ("mlekit_requests_total", "counter", "route, status, model_version", "requests answered"),
-    ("mlekit_predictions_total", "counter", "model_version", "rows scored"),
-    ("mlekit_request_seconds", "histogram", "", "time from request to answer"),
-    ("mlekit_model_info", "gauge", "version", "1 for the model that answers"),
 )

@@ -280,6 +280,14 @@ class Running(Output):
     accepts: list[str] = Field(description="The versions of requests that it answers: `v1`.")
 
 
+class OpsAnswer(Output):
+    """What `ops` answers (stage 09)."""
+
+    FILE = "the result of `ops`"
+
+    answer: str | float | list[str] | None = Field(description="As the question asks.")
+
+
 class Refusal(Output):
     """Why a command refused to work, in the file that `MLEKIT_REFUSAL` names (exit code 2)."""
 

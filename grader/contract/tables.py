@@ -130,3 +130,11 @@ QUARANTINE = (
     Column("rule", TEXT, "The rule that it breaks."),
     Column("column", TEXT, "The column at fault; null for `duplicate_key`.", nullable=True),
 )
+PREDICTION_LOG = (
+    Column("request_id", TEXT, "As in the answer."),
+    Column("row_id", TEXT, "As in the request.", nullable=True),
+    Column("answered_at", TIME, "When: between the arrival of the request and the end of its answer."),
+    Column("model_version", TEXT, "The version that scored it.", nullable=True),
+    Column("probability", REAL, "The answer.", nullable=True),
+    Column("status", "int64", "HTTP status of the answer."),
+)

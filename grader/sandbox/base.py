@@ -72,6 +72,7 @@ class Job:
     also_python: Path | None = None  # one more interpreter to make visible, for the kit's tools
     hidden: Sequence[Path] = ()  # folders that the job must not see though they lie in one that it does
     network: bool = True  # the loopback of the grading (on the plain rung: of the machine, always)
+    printed: Path | None = None  # a file of the judge to which all that it prints is appended
 
 
 @dataclass(frozen=True)

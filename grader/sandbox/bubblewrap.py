@@ -116,7 +116,7 @@ class Bubblewrap:
         try:
             return Process(
                 line, environment, job.limits, Namespace(report.first), _kill_group, report.judge_end,
-                pass_fds=(options, status),
+                pass_fds=(options, status), printed=job.printed,
             )  # fmt: skip
         except OSError as problem:
             raise SandboxFault(f"bwrap could not be started: {problem.strerror}") from None

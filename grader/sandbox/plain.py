@@ -89,7 +89,7 @@ class Plain:
 
         writable = (own_tmp, *(m.source for m in job.mounts if m.writable))
         try:
-            return Process(argv, environment, job.limits, family, kill_all, cwd=cwd, disk=writable)
+            return Process(argv, environment, job.limits, family, kill_all, cwd=cwd, disk=writable, printed=job.printed)
         except OSError:
             shutil.rmtree(own_tmp, ignore_errors=True)
             raise

@@ -38,7 +38,8 @@ class Process:
     """A running process tree.
 
     `members` tells who belongs to it, `kill_all` ends whatever of it is left, `judge_end` says what an exit code means
-    (`exited` or `missing`, or raises SandboxFault), and `disk` are folders whose sizes are watched.
+    (`exited` or `missing`, or raises SandboxFault), `disk` are folders whose sizes are watched, and all output is appended to
+    `printed`.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class Process:
         cwd: str | None = None,
         disk: Sequence[Path] = (),
         pass_fds: Sequence[int] = (),
+        printed: Path | None = None,
     ) -> None:
         self._limits, self._members, self._kill_all, self._judge_end = limits, members, kill_all, judge_end
-        self._disk = disk
+        self._disk, self._printed = disk, printed
         self._tail, self._seen = bytearray(), 0
         self._stopped_by: str | None = None
         self._peak_memory = self._peak_processes = 0
@@ -78,8 +80,9 @@ class Process:
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
-        with self._popen.stdout as stream:
+        with self._popen.stdout as stream, open(self._printed or os.devnull, "ab", 0) as whole:
             while chunk := os.read(stream.fileno(), 65536):
+                whole.write(chunk)
                 self._seen += len(chunk)
                 self._tail += chunk
                 del self._tail[:-KEPT_OUTPUT]

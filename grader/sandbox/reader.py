@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,15 @@ class Read:
 
     table: Table | None = None
     value: Any = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What one answer to a request for metrics holds: types and help texts by name, samples (name, labels, value), or what is wrong."""
+
+    families: dict[str, tuple[str, str]] = field(default_factory=dict)
+    samples: list[tuple[str, dict[str, str], float]] = field(default_factory=list)
     problem: str | None = None
 
 
@@ -145,12 +154,17 @@ class Reader:
             raise Unreadable("could not be read as a store")
         return answer
 
-    def lines(self, path: Path) -> list[Any]:
+    def lines(self, path: Path, max_bytes: int = MAX_JSON_BYTES) -> list[Any]:
         """The lines of a file of JSON lines, None for each that is no JSON. Raises Unreadable."""
-        answer = self._ask("lines", path, MAX_JSON_BYTES)
+        answer = self._ask("lines", path, max_bytes)
         if not isinstance(found := answer.get("lines"), list):
             raise Unreadable("could not be read")
         return [line.get("value") if isinstance(line, dict) else None for line in found]
+
+    def metrics(self, path: Path) -> list[Metrics]:
+        """The metrics of the kit in a file of answers `[{"format": content type, "text"}, ...]`, one after the other. Raises Unreadable."""
+        answers = self._ask("metrics", path, MAX_JSON_BYTES).get("answers")
+        return [_metrics(answer) for answer in answers or []]
 
     def _ask(self, kind: str, path: Path, *more: int | Mount | Text, seen_as: str = "read") -> dict[str, Any]:
         whole = kind in ("folder", "search", "store", "registry")
@@ -200,6 +214,13 @@ def _read(answer: Any) -> Read:
         return Read(_table(answer)) if "columns" in answer else Read(value=answer.get("value"))
     except Unreadable as problem:
         return Read(problem=str(problem))
+
+
+def _metrics(answer: dict[str, Any]) -> Metrics:
+    if "problem" in answer:
+        return Metrics(problem=str(answer["problem"]))
+    families = {str(name): (str(of["type"]), str(of["help"])) for name, of in answer["families"].items()}
+    return Metrics(families, [(str(name), labels, float(value)) for name, labels, value in answer["samples"]])
 
 
 def _table(answer: dict[str, Any]) -> Table:

@@ -9,12 +9,16 @@ from typing import Annotated, Any
 import polars as pl
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, create_model
 
 from flightdelay.batches import Batches
 from flightdelay.champion import Champion, Loaded
 from flightdelay.door import Door
+from flightdelay.journal import Entry
+from flightdelay.metrics import exposition
+from flightdelay.observed import Scored
 from flightdelay.usecase import UseCase
 
 MOST_ROWS = 1_000
@@ -101,7 +105,7 @@ def table_of(rows: list[Any], usecase: UseCase) -> pl.DataFrame:
     )
 
 
-def application(usecase: UseCase, champion: Champion) -> FastAPI:
+def application(usecase: UseCase, champion: Champion, journal: Batches[Entry, None]) -> FastAPI:
     Question = question_of(usecase)
 
     def score(rows: list[Any]) -> list[tuple[Loaded, float]]:
@@ -113,11 +117,12 @@ def application(usecase: UseCase, champion: Champion) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.batches = Batches(score)
-        at_work = asyncio.create_task(app.state.batches.run())
+        at_work = [asyncio.create_task(batches.run()) for batches in (app.state.batches, journal)]
         champion.start()
         yield
         champion.stop()
-        at_work.cancel()
+        for task in at_work:
+            task.cancel()
 
     app = FastAPI(title=f"{usecase.model_name}", version="1", lifespan=lifespan)
     app.add_middleware(Door)
@@ -138,13 +143,14 @@ def application(usecase: UseCase, champion: Champion) -> FastAPI:
         if champion.loaded is None:
             return JSONResponse({"detail": [{"loc": [], "msg": champion.problem}]}, 503, {"Retry-After": "1"})
         found = await app.state.batches.ask(question.rows)
+        version = found[0][0].version
+        scored = [(row.row_id, p) for row, (_, p) in zip(question.rows, found, strict=True)]
+        request.state.scored = Scored(version, scored)
         return JSONResponse(
             {
                 "request_id": request.state.request_id,
-                "model_version": found[0][0].version,
-                "predictions": [
-                    {"row_id": row.row_id, "probability": p} for row, (_, p) in zip(question.rows, found, strict=True)
-                ],
+                "model_version": version,
+                "predictions": [{"row_id": row_id, "probability": p} for row_id, p in scored],
             }
         )
 
@@ -159,6 +165,12 @@ def application(usecase: UseCase, champion: Champion) -> FastAPI:
         if (loaded := champion.loaded) is None:
             return JSONResponse({"ready": False, "reason": champion.problem}, 503)
         return JSONResponse({"ready": True, "model_version": loaded.version})
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        """What was counted."""
+        loaded = champion.loaded
+        return Response(exposition(loaded.version if loaded else None), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/version")
     async def running() -> Running:

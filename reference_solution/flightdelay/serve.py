@@ -12,7 +12,12 @@ from pathlib import Path
 import uvicorn
 
 from flightdelay.api import application
+from flightdelay.batches import Batches
 from flightdelay.champion import Champion
+from flightdelay.journal import Entry, Journal
+from flightdelay.logs import log_as_json
+from flightdelay.observed import Observed
+from flightdelay.registry import STATE
 from flightdelay.usecase import read_usecase
 
 SECONDS_TO_FINISH = 8  # for what was asked before it was told to stop
@@ -23,13 +28,18 @@ def main() -> None:
     for name in ("usecase", "data"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
+    log_as_json()
     usecase = read_usecase(given.usecase)
+    journal: Batches[Entry, None] = Batches(
+        Journal(STATE).append
+    )  # what waits is written by one call, as rows are scored by one
     uvicorn.run(
-        application(usecase, Champion(usecase, given.data)),
+        Observed(application(usecase, Champion(usecase, given.data), journal), journal),
         host=os.environ.get("MLEKIT_HOST", "127.0.0.1"),
         port=int(os.environ.get("MLEKIT_PORT", "8000")),
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
         access_log=False,
+        log_config=None,
     )
 
 

@@ -7,6 +7,7 @@
     python read.py store FOLDER ANSWER MAX_ROWS MAX_VALUES RUN_ID MODEL_URI
     python read.py registry FOLDER ANSWER MODEL_NAME
     python read.py lines FILE ANSWER MAX_BYTES
+    python read.py metrics FILE ANSWER MAX_BYTES
 
 A crafted file can at most take over this process, which sees that file or folder, nothing else, and no network.
 """
@@ -172,6 +173,7 @@ def cells_of(path, max_rows, max_values):
 
 
 MOST_RUNS, MOST_ENTRIES, LONGEST = 100, 2000, 2000  # of an MLflow store: runs, entries of a run, characters of one
+MOST_SERIES = 5_000  # of metrics
 MAX_DATABASE, MAX_MLMODEL = 64 << 20, 1 << 20
 
 
@@ -326,9 +328,44 @@ def shortened(value):
     return value[:LONGEST] if isinstance(value, str) else value if isinstance(value, bool | int | float) else None
 
 
+def read_metrics(path, max_bytes):
+    """Answers to requests for metrics, `[{"format": content type, "text": ...}, ...]`, by the parser of their format."""
+    answers = []
+    for answer in read_json(path, max_bytes)["value"]:
+        try:
+            answers.append(families_of(answer["format"], answer["text"]))
+        except Exception as problem:
+            answers.append({"problem": f"{type(problem).__name__}: {str(problem)[:200]}"})
+    return {"answers": answers}
+
+
+def families_of(format, text):
+    from prometheus_client import parser
+    from prometheus_client.openmetrics import parser as openmetrics
+
+    families, samples, seen = {}, [], set()
+    parse = (
+        openmetrics.text_string_to_metric_families if "openmetrics" in format else parser.text_string_to_metric_families
+    )
+    for family in parse(text):
+        if not family.name.startswith("mlekit_"):
+            continue
+        families[family.name] = {"type": family.type, "help": family.documentation[:LONGEST]}
+        for sample in family.samples:
+            labels = {str(name): str(value) for name, value in sample.labels.items()}
+            series = (sample.name, *sorted(labels.items()))
+            if series in seen:
+                return {"problem": f"the series {sample.name} {labels} is there twice"}
+            if len(samples) >= MOST_SERIES:
+                return {"problem": f"there are more than {MOST_SERIES} series"}
+            seen.add(series)
+            samples.append([sample.name, labels, float(sample.value)])
+    return {"families": families, "samples": samples}
+
+
 READ = {
     "parquet": read_parquet, "json": read_json, "folder": read_folder, "search": search_folder, "store": read_store,
-    "registry": read_registry, "lines": read_lines,
+    "registry": read_registry, "lines": read_lines, "metrics": read_metrics,
 }  # fmt: skip
 
 
