@@ -30,9 +30,8 @@ def main() -> None:
     given = parser.parse_args()
     log_as_json()
     usecase = read_usecase(given.usecase)
-    journal: Batches[Entry, None] = Batches(
-        Journal(STATE).append
-    )  # what waits is written by one call, as rows are scored by one
+    # what waits to be written is written by one call, as rows that wait are scored by one
+    journal: Batches[Entry, None] = Batches(Journal(STATE).append)
     uvicorn.run(
         Observed(application(usecase, Champion(usecase, given.data), journal), journal),
         host=os.environ.get("MLEKIT_HOST", "127.0.0.1"),
