@@ -72,8 +72,9 @@ PRINTED_RULES = (
     f"{COUNTED_SECONDS} second after that, on stdout or stderr: "
     f"a JSON object with at least {', '.join(f'`{name}`' for name in PRINTED)}; the last one is null where nothing was scored. "
     "Other lines are yours.",
-    "**Nothing personal.** Callers send what nobody asked for: further keys, a query behind the path, cookies and other headers, ids that "
-    "are "
-    "not of the allowed form, values that are refused. Nothing of all that is kept in `MLEKIT_STATE` or in the store, printed, or made a "
+    "**Nothing personal.** Callers send what nobody asked for: further keys, a query behind the path, paths that are not there, cookies "
+    "and "
+    "other headers, ids that are not of the allowed form, values that are refused. Nothing of all that is kept in `MLEKIT_STATE` or in "
+    "the store, printed, or made a "
     "label. What a scored row has in `row_id` and in the columns of `[request]` may be kept.",
 )
