@@ -119,7 +119,7 @@ def check(
     fast.notices(mine)
     if stored and stored.grade and isolation in ("auto", stored.grade.isolation) and _same_files(mine, chosen, stored):
         raise typer.Exit(fast.repeat(stored, as_json))
-    result, watched = check_stage(mine, chosen, stored.seed if stored else _draw(), isolation)
+    result, watched = check_stage(mine, chosen, stored.seed if stored else draw(), isolation)
     if as_json:
         typer.echo(result.to_json(), nl=False)
     elif result.finished:
@@ -370,7 +370,7 @@ class Drawn:
         )
 
 
-def _draw() -> int:
+def draw() -> int:
     import secrets
 
     return secrets.randbits(SEED_BITS)
@@ -380,7 +380,7 @@ def _world(folder: Path, world: int | None, secret: Path | None, label: str) -> 
     if secret is None:
         if label:
             raise Refused("--label needs --secret FILE; without a secret use --world SEED")
-        seed = _draw() if world is None else world
+        seed = draw() if world is None else world
         return Drawn(seed, str(seed), ("--world", str(seed)))
     if world is not None:
         raise Refused("give --world SEED or --secret FILE, not both")
@@ -468,7 +468,7 @@ def _prepare(out: Path | None, submission: Path) -> None:
             raise Refused(f"{out / name} is a folder; give --out another one")
 
 
-def _rung(isolation: Isolation) -> tuple[str, tuple[str, ...]]:
+def rung_of(isolation: Isolation) -> tuple[str, tuple[str, ...]]:
     """The rung of the sandbox and, where it is plain, why."""
     if isolation == "plain":
         return "plain", ("It is not isolated because you asked for --isolation plain.",)
@@ -501,7 +501,7 @@ def _run(
     from grader.report.progress import Progress
     from grader.report.text import Style
 
-    rung, notes = _rung(isolation)
+    rung, notes = rung_of(isolation)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
         folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, own=cache is not None,
@@ -521,7 +521,7 @@ def ask(mine: Workspace, spec: CheckSpec, seed: int | None, case: Path) -> Grade
     from grader.contract import read_manifest
 
     read_manifest(mine.folder)
-    drawn = Drawn(_draw() if seed is None else seed, "yours", ())
+    drawn = Drawn(draw() if seed is None else seed, "yours", ())
     result, watched = _run(mine.folder, (spec,), drawn, "auto", cache=mine.runs, case=case)
     _tell_faults(result, watched, None)
     return result

@@ -31,6 +31,12 @@ def _check_names(incomplete: str) -> list[str]:
     return [check.id for check in stages.all_checks() if check.id.startswith(incomplete)]
 
 
+def _fault_names(incomplete: str) -> list[str]:
+    from grader.faults import FAULTS
+
+    return [name for name in FAULTS if name.startswith(incomplete)]
+
+
 StageArgument = Annotated[
     str | None,
     typer.Argument(help="01 or baseline; without it the stage you are at.", autocompletion=_stage_names),
@@ -41,7 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line, in the order in which a learner meets them."""
     for name, function in (
         ("new", new), ("next", next_step), ("hint", hint), ("why", why), ("watch", watch), ("goto", goto), ("reset", reset),
-        ("solution", solution), ("doctor", doctor),
+        ("solution", solution), ("break", break_), ("doctor", doctor),
     ):  # fmt: skip
         app.command(name)(function)
 
@@ -247,6 +253,20 @@ def solution(
 
     mine = workspace.here()
     raise typer.Exit(asking.solution(mine, _chosen(mine, stage), diff, early, as_json))
+
+
+def break_(
+    fault: Annotated[
+        str | None, typer.Argument(help="What goes wrong; without it, what there is.", autocompletion=_fault_names)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start your service, let something around it fail, and watch what it does."""
+    from grader import breakage, workspace
+
+    if fault is None:
+        raise typer.Exit(breakage.say_which(as_json))
+    raise typer.Exit(breakage.show(workspace.here(), fault, as_json))
 
 
 def doctor(as_json: JsonOption = False) -> None:

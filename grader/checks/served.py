@@ -114,19 +114,19 @@ class Service:
         """The store that it looks at, a copy of `store`."""
         return self.out / stores.NAME
 
-    def start(self) -> None:
-        """Start it, or start it again where it left off. Raises Owed."""
+    def start(self, before: Sequence[Argument] = (), tools: Sequence[Mount] = ()) -> None:
+        """Start it, or start it again where it left off; `before` is a program of ours, in `tools`, that runs it. Raises Owed."""
         given_ = self.grading.get(given)
         source, settings = Mount(given_.data, "data"), Mount(given_.settings, "given")
         argv: list[Argument] = [
-            *running.command(self.grading, "serve"), "--usecase", settings / "usecase.toml", "--data", source,
+            *before, *running.command(self.grading, "serve"), "--usecase", settings / "usecase.toml", "--data", source,
         ]  # fmt: skip
         limits = replace(self.grading.limits, seconds=3600, memory_mb=MEMORY_MB)
         env: dict[str, Argument] = {
             "MLEKIT_HOST": HOST, "MLEKIT_PORT": str(self.port), "MLEKIT_REFRESH_SECONDS": str(REFRESH_SECONDS),
         }  # fmt: skip
         self.running = self.grading.submission.start(
-            "serve", argv, [source, settings], self.out, limits, env, tracking=self.store, printed=self.printed
+            "serve", argv, [source, settings, *tools], self.out, limits, env, tracking=self.store, printed=self.printed
         )
 
     def ended(self) -> Ran | None:

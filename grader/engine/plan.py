@@ -19,7 +19,8 @@ class Plan:
     command is run). `reproduce` is the command line that repeats this grading; `provided` are stages whose work the kit
     laid down, so that their passes do not count; `notes` are sentences for the report. `case` is a folder
     to lay down what the checks gave and got (None: nothing is kept). `own` is set where
-    learners check their own work, which lets compared runs go side by side.
+    learners check their own work, which lets compared runs go side by side. `fault` is the name of a fault that is shown to a
+    learner instead of running checks.
     """
 
     submission: Path
@@ -35,6 +36,7 @@ class Plan:
     command_seconds: float = Limits().seconds
     case: Path | None = None
     own: bool = False
+    fault: str | None = None
 
     def command_for(self, spec: CheckSpec) -> str:
         """The command line that repeats the stage of one check."""

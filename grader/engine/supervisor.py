@@ -32,6 +32,7 @@ Watch = Callable[[dict[str, Any]], None]
 KEEPER = Path(__file__).with_name("keeper.py")
 JOBS_IN_A_ROW = 6  # no check waits for more jobs than that at their time limit, one after another
 TICK_SECONDS = 1.0
+PLAY_SECONDS = 600.0  # in which a plan that shows a fault has to say something
 END_SECONDS = 20.0  # the keeper gives up after ten
 MAX_LINE = MEBI
 KEPT_ERRORS = 16 * 1024
@@ -74,6 +75,24 @@ def grade(
         if ended.interrupted:
             return keep(tally.grade("the grading was interrupted before this check came to a verdict"))
         return keep(tally.close(ended.why))
+
+
+def attend(plan: Plan, watch: Watch) -> str:
+    """Run a plan that shows a fault; `watch` is told what the worker tells, and of a `tick` every second.
+
+    Returns why it ended early: an empty text where it came to its end, "interrupted" where somebody ended it. Nothing of it is left.
+    """
+    done = False
+
+    def hear(event: dict[str, Any]) -> bool:
+        nonlocal done
+        done = done or event.get("event") in ("done", "cannot")
+        watch(event)
+        return True
+
+    with Interrupts() as interrupts:
+        ended = _drive(plan, hear, watch, interrupts, PLAY_SECONDS)
+    return "interrupted" if ended.interrupted else "" if done else ended.why
 
 
 @dataclass

@@ -85,6 +85,8 @@ def _interpreter(plan: Plan) -> Path | None:
 def _settle_all(plan: Plan, why: _Unusable, event_fd: int) -> None:
     """Give every check of the plan the same verdict."""
     with os.fdopen(event_fd, "w", encoding="utf-8", closefd=False) as events:
+        if plan.fault is not None:
+            events.write(json.dumps({"event": "cannot", "why": str(why)}) + "\n")
         for spec in plan.checks:
             result = CheckResult.of(spec, why.outcome, reason=str(why))
             events.write(
@@ -118,6 +120,7 @@ def _used_mb(path: Path) -> int:
 
 def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_fd: int) -> int:
     from grader import stages, world
+    from grader.checks import breaking
     from grader.checks.api import Grading
     from grader.contract import read_manifest
     from grader.engine import case
@@ -158,7 +161,10 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
         wanted = {spec.stage for spec in plan.checks}
         modules = [f"grader.checks.{s.module}" for s in stages.all_stages() if s.id in wanted]
         try:
-            run_checks(modules, plan.checks, grading, emit)
+            if plan.fault is not None:
+                breaking.play(plan.fault, grading, emit)
+            else:
+                run_checks(modules, plan.checks, grading, emit)
             if plan.case is not None:
                 case.lay_down(plan.case, plan.submission, submission, tuple(grading.rows))
         finally:

@@ -1,0 +1,161 @@
+"""`mlekit break`: the learner's own service, a fault around it, and what it does meanwhile, a line a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from grader import fast, stages
+from grader.entry import INTERRUPTED
+from grader.faults import AFTER, BEFORE, DURING, FAULTS, Fault
+from grader.report.text import CYAN, GREEN, RED, YELLOW, Style, clean
+from grader.workspace import Workspace
+
+SERVING = "08"
+PHASES = {"before": ("", ""), "during": ("fault", RED), "after": ("mended", GREEN)}
+
+
+class Show:
+    """Hears what the worker tells and prints it; keeps it for the summary."""
+
+    def __init__(self, fault: Fault, style: Style, as_json: bool) -> None:
+        self._fault, self._style, self._json = fault, style, as_json
+        self._live = sys.stderr.isatty()
+        self._step, self._began = "preparing", time.monotonic()
+        self.seconds: list[dict[str, Any]] = []
+        self.cannot, self.ended, self.log = "", "", ""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        match event.get("event"):
+            case "step":
+                self._step = str(event["says"])
+                if not self._live:
+                    print(f"{clean(self._step)}", file=sys.stderr, flush=True)
+            case "second":
+                self._second(event)
+            case "cannot":
+                self.cannot = str(event["why"])
+            case "over":
+                self.ended, self.log = str(event["ended"]), str(event["log"])
+        if self._live and not self.seconds:
+            waited = f"{time.monotonic() - self._began:.0f} s  {clean(self._step)}"
+            print(f"\r\x1b[K{waited[: self._style.width - 1]}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._live and not self.seconds:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _second(self, event: dict[str, Any]) -> None:
+        if not self.seconds and not self._json:
+            if self._live:
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"{'s':>3}  {'':<7} {'answers':>7}  {'p50 ms':>7} {'p99 ms':>7}  {'healthz':<9} {'readyz':<9}")
+        self.seconds.append(event)
+        if self._json:
+            return
+        word, colour = PHASES.get(str(event["phase"]), ("", ""))
+        kinds = {clean(str(kind)): int(count) for kind, count in event["kinds"].items()}
+        bad = [kind for kind in kinds if not kind.startswith(("version", "whole", "turned away"))]
+        said = (
+            ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: -pair[1]))
+            or "nothing"
+        )
+        numbers = "  ".join(f"{_number(event[name]):>7}" for name in ("p50", "p99"))
+        line = f"{event['at']:>3}  {self._style.paint(f'{word:<7}', colour)} {sum(kinds.values()):>7}  {numbers}  "
+        line += f"{_probe(event['healthz'], self._style)} {_probe(event['readyz'], self._style)} "
+        print(line + self._style.paint(said, RED if bad or not kinds else ""), flush=True)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.0f}" if isinstance(value, int | float) else "-"
+
+
+def _probe(said: Any, style: Style) -> str:
+    text = f"{clean(str(said)):<9}"
+    return style.paint(text, GREEN if said == "200" else YELLOW if said == "503" else RED)
+
+
+def say_which(as_json: bool) -> int:
+    """The faults that there are."""
+    if as_json:
+        print(
+            json.dumps(
+                [{"fault": f.name, "says": f.says, "look_for": f.look_for, "check": f.check} for f in FAULTS.values()]
+            )
+        )
+        return 0
+    for fault in FAULTS.values():
+        print(f"  mlekit break {fault.name:<10} {fault.says} ({fault.check})")
+    return 0
+
+
+def show(mine: Workspace, name: str, as_json: bool) -> int:
+    """Play a fault on the work in a workspace. Raises Refused."""
+    from grader import cli
+    from grader.contract import read_manifest
+    from grader.engine import Plan, attend
+
+    if (fault := FAULTS.get(name)) is None:
+        raise cli.Refused(f"{name} is no fault that is known; known are {', '.join(FAULTS)}")
+    read_manifest(mine.folder)
+    style = Style.of(sys.stdout)
+    stage = stages.find(SERVING)
+    stored = mine.load(stage)
+    rung, notes = cli.rung_of("auto")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seed = stored.seed if stored else cli.draw()
+    plan = Plan(mine.folder, (), seed, "yours", rung, cores, cache=mine.runs, own=True, notes=notes, fault=name)
+    heard = Show(fault, style, as_json)
+    if not as_json:
+        fast.show(
+            f"{style.paint(fault.name, CYAN)}: after {BEFORE} s {fault.says}, for {DURING} s; then {AFTER} s more.",
+            f"What to look for: {fault.look_for}", "",
+        )  # fmt: skip
+    try:
+        why = attend(plan, heard)
+    finally:
+        heard.close()
+    if why == "interrupted":
+        return INTERRUPTED
+    if heard.cannot or why:
+        raise cli.Refused(heard.cannot or why)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "fault": fault.name,
+                    "check": fault.check,
+                    "seconds": heard.seconds,
+                    "ended": heard.ended,
+                    "log": heard.log,
+                }
+            )
+        )
+    else:
+        _sum_up(fault, heard, style)
+    return 0
+
+
+def _sum_up(fault: Fault, heard: Show, style: Style) -> None:
+    print()
+    for phase, (word, _) in PHASES.items():
+        of = [s for s in heard.seconds if s["phase"] == phase]
+        kinds: Counter[str] = Counter()
+        for second in of:
+            kinds.update(second["kinds"])
+        said = ", ".join(f"{count:,} {clean(kind)}" for kind, count in kinds.most_common()) or "nothing was answered"
+        print(f"{word or 'before':<7} {said}")
+    silent = [s["at"] for s in heard.seconds if not any(kind.startswith(("version", "whole")) for kind in s["kinds"])]
+    if silent:
+        print(f"        seconds in which nobody was answered: {len(silent)}")
+    if heard.log:
+        print(f"        {clean(heard.log)}")
+    if heard.ended:
+        print(f"        {clean(heard.ended)}")
+    fast.show(
+        "", f"The check that asks for this is {style.paint(fault.check, CYAN)}; `mlekit hint {fault.check}` helps."
+    )
