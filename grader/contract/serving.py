@@ -75,7 +75,8 @@ REQUEST_RULES = (
     "number, "
     "`timestamp` a "
     "text in RFC 3339 with a zone; those with `?` may be null or left out. A row has no other duty: categories never seen and large "
-    "numbers get a probability; what no number or calendar of yours can hold may also be refused. Further keys may be ignored or refused.",
+    "numbers get a probability; what no text in UTF-8, number or calendar of yours can hold may also be refused. Further keys may be "
+    "ignored or refused.",
     f"**Rows**: 1 to {MAX_ROWS:,} a request, in a body of at most {MAX_BODY_MB} MiB of JSON. What is larger gets 413, or 422 where only "
     f"the number of "
     "rows is. Predictions are in the order of the rows.",
