@@ -31,7 +31,7 @@ METRICS = (
 )
 ASKED = (
     ("version_of_request", "--request-id", "text", "the version that scored it; null where none did, or there is no such request"),
-    ("rows_of_request", "--request-id", "[text]", "the `row_id` of the rows that it scored, in order, `[]` if it was refused; null where there is no such request"),
+    ("rows_of_request", "--request-id", "[text]", "the rows that it scored, in order; `[]` if refused, null where there is no such request"),
     ("count", "--from, --to", "whole number", "rows scored"),
     ("error_rate", "--from, --to", "number", "share of requests that were answered with 500 or more; null where there are none"),
     ("slowest", "--from, --to", "text", "the id of the request that took longest; null where there are none"),
