@@ -31,7 +31,8 @@ METRICS = (
 )
 ASKED = (
     ("version_of_request", "--request-id", "text", "the version that scored it; null where none did, or there is no such request"),
-    ("rows_of_request", "--request-id", "[text]", "the rows that it scored, in order; `[]` if refused, null where there is no such request"),
+    ("rows_of_request", "--request-id", "[text]",
+     "the rows that it scored, in order; `[]` if refused, null where there is no such request"),
     ("count", "--from, --to", "whole number", "rows scored"),
     ("error_rate", "--from, --to", "number", "share of requests that were answered with 500 or more; null where there are none"),
     ("slowest", "--from, --to", "text", "the id of the request that took longest; null where there are none"),
@@ -40,12 +41,14 @@ ASKED = (
 METRICS_RULES = (
     "**Format**: that which the `Content-Type` says, `text/plain; version=0.0.4` or later, or "
     "`application/openmetrics-text`; each metric has a "
-    "help text and a type; a counter may be declared with or without `_total`. More metrics are yours, and so are more labels: they are added up.",
+    "help text and a type; a counter may be declared with or without `_total`. More metrics are yours, and so are more labels: they are "
+    "added up.",
     f"**`route`** is a path of the contract, without what is behind a `?`, and `{OTHER}` for all others: whoever asks for a million paths "
     f"must not make a million series. Requests to `{METRICS_PATH}` itself need not be counted.",
     "**`model_version`** is the version that scored the rows, and an empty text where none did.",
     "**Everything that is answered is counted**, once, whatever its status, whichever of your processes or threads answered, at the "
-    f"latest {COUNTED_SECONDS} second after the answer was read. Whether one is counted whose caller had gone is yours to decide. Counting begins at 0 with each start.",
+    f"latest {COUNTED_SECONDS} second after the answer was read. Whether one is counted whose caller had gone is yours to decide. "
+    f"Counting begins at 0 with each start.",
 )
 
 LOG_RULES = (
@@ -55,7 +58,8 @@ LOG_RULES = (
     "byte was read, once. (A process is killed, not the power cut.) What was not answered any more may be in it, or may not. "
     "What cannot be written down, on a full disk for instance, is answered with 503, which need not be in the log.",
     "**As it was**: texts to the letter (a `row_id` may be `007`, `1e5` or `null`), probabilities to the last digit. A `row_id` is what "
-    "labels are joined by when they come, weeks later; one that was asked twice is there twice. A request id that comes twice is two requests.",
+    "labels are joined by when they come, weeks later; one that was asked twice is there twice. A request id that comes twice is two "
+    "requests.",
 )
 EXPORT_RULES = (
     "One row for each row that was scored. A request that got another status than 200 has one row too, in which `row_id`, `model_version` "
@@ -64,7 +68,8 @@ EXPORT_RULES = (
 )
 OPS_RULES = (
     "It answers from the log of requests to `POST /v1/predict`, while the service runs and afterwards.",
-    "Of two requests with one id, it answers about the later one. `--from` and `--to` are RFC 3339; an answer counts if `answered_at` is at or after the one and before the other. Without, there is "
+    "Of two requests with one id, it answers about the later one. `--from` and `--to` are RFC 3339; an answer counts if `answered_at` is "
+    "at or after the one and before the other. Without, there is "
     "no such bound.",
     "A question that is none of these, or one about a request without `--request-id`, is refused (exit code 2).",
 )
