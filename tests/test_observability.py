@@ -18,7 +18,7 @@ import pytest
 
 from grader import home
 from grader.checks import s09_observability as stage
-from grader.checks.api import Fault
+from grader.checks.api import Fault, Owed
 from grader.contract import read_manifest
 from grader.contract.observing import ASKED, METRICS, QUESTIONS, ROUTES
 from grader.sandbox import Limits, Mount, choose, detect
@@ -113,9 +113,9 @@ def test_a_command_runs_in_the_state_of_a_service_and_all_that_is_printed_is_kep
 
 def exchange(id="a", status=200, rows=(("1", 0.25),), sent=100.0, done=101.0, body=None):
     said = {"request_id": id, "model_version": "3", "predictions": [{"row_id": r, "probability": p} for r, p in rows]}
-    text = body if body is not None else json.dumps(said if status == 200 else {"detail": []})
+    text = body or json.dumps(said if status == 200 else {"detail": []})
     request = Request("POST", "/v1/predict", b"{}", {"X-Request-ID": id})
-    return stage.Exchange(request, Answer(0, sent, done, status, {}, text, None))
+    return stage.Exchange.of(request, Answer(0, sent, done, status, {}, text, None))
 
 
 class Clock:
@@ -334,3 +334,18 @@ def test_a_log_that_is_not_there_is_an_empty_one(tmp_path):
     )
     assert pq.read_table(out).num_rows == 0
     assert Path(out).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "body", ["no JSON", "{}", '{"request_id": "a", "model_version": 3, "predictions": []}', "[" * 5000]
+)
+def test_an_answer_about_rows_that_is_none_is_owed(body):
+    with pytest.raises(Owed, match="see stage 08"):
+        exchange(body=body)
+
+
+def test_times_and_bounds_that_are_none_are_the_submissions_fault():
+    assert stage._time(1e30) == "1e+30 seconds after 1970"
+    assert "1970-01-01" in stage._time(0)
+    with pytest.raises(Fault, match="no number"):
+        stage._bound("")

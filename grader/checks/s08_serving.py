@@ -775,7 +775,7 @@ def follows_the_champion(grading: Grading) -> Finding:
         first, last = spans.get(f"version {name}", [(answer.sent, answer.done)])[0]
         spans[f"version {name}"] = [(min(first, answer.sent), max(last, answer.done))]
     seconds = {name: [(a - began, b - began) for a, b in found_] for name, found_ in spans.items()}
-    moved = {f"alias moved to {name}": [(at - began, at - began + 0.1)] for name, at in found.moves}
+    moved = {f"alias: {name}": [(at - began, at - began + 0.1)] for name, at in found.moves}
     chart = charts.timeline(
         "Who answered while the champion changed", {**seconds, **moved},
         "; ".join(f"{name}: {a:.1f} to {b:.1f} s" for name, [(a, b)] in seconds.items()),

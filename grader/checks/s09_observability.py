@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grader import stages
 from grader.checks import charts, running
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
-from grader.checks.asking import PREDICT, got, question, rows_of
+from grader.checks.asking import PREDICT, got, parsed, question, rows_of
 from grader.checks.s06_registry import LINE, given
 from grader.checks.s08_serving import wrong_requests
 from grader.checks.served import (
@@ -26,7 +26,6 @@ from grader.checks.served import (
     is_ready,
     service,
     shop,
-    version_of,
 )
 from grader.checks.tracked import log_loss
 from grader.contract.observing import (
@@ -41,7 +40,7 @@ from grader.contract.observing import (
     ROUTES,
     SECONDS,
 )
-from grader.contract.outputs import OpsAnswer, OutputProblem, parse_output
+from grader.contract.outputs import OpsAnswer, OutputProblem, PredictAnswer, Prediction, parse_output
 from grader.contract.serving import MAX_ROWS, PATIENCE_SECONDS, START_SECONDS
 from grader.contract.tables import PREDICTION_LOG
 from grader.sandbox import Mount
@@ -81,10 +80,22 @@ ODD_IDS = (
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request of ours and what it got."""
+    """A request of ours and what it got; `said` is the answer about rows that were scored."""
 
     request: Request
     answer: Answer
+    said: PredictAnswer | None = None
+
+    @classmethod
+    def of(cls, request: Request, answer: Answer) -> Exchange:
+        """Raises Owed where an answer of the contract is none."""
+        found = cls(request, answer)
+        if not found.asks or answer.status != 200:
+            return found
+        try:
+            return replace(found, said=parsed(PredictAnswer, answer, 200, "we asked about rows"))
+        except Fault as problem:
+            raise Owed(f"the service has to answer rightly first: see stage 08 ({problem})") from None
 
     @property
     def route(self) -> str:
@@ -98,18 +109,16 @@ class Exchange:
 
     @property
     def version(self) -> str:
-        return (version_of(self.answer) if self.asks else None) or ""
+        return self.said.model_version if self.said else ""
 
     @property
-    def predictions(self) -> list[dict[str, Any]]:
-        return list(json.loads(self.answer.body)["predictions"]) if self.asks and self.answer.status == 200 else []
+    def predictions(self) -> list[Prediction]:
+        return self.said.predictions if self.said else []
 
     @property
     def id(self) -> str:
-        """The id of the request: that of the answer, which has one where rows were scored, or ours."""
-        if self.asks and self.answer.status == 200:
-            return str(json.loads(self.answer.body)["request_id"])
-        return self.request.headers.get("X-Request-ID", "")
+        """The id of the request: that of the answer where rows were scored, else ours."""
+        return self.said.request_id if self.said else self.request.headers.get("X-Request-ID", "")
 
 
 @dataclass(frozen=True)
@@ -139,20 +148,21 @@ class Record:
         return self.took(requests, self.service.ask(*requests, **how))
 
     def took(self, requests: Sequence[Request], answers: Iterable[Answer]) -> list[Exchange]:
-        """Remember answers. Raises Owed."""
-        found = [Exchange(requests[answer.request], answer) for answer in answers]
-        for exchange in found:
-            if exchange.answer.status is not None and exchange.answer.error is not None:
-                raise Owed(
-                    f"the service has to answer first ({exchange.request.path}: {got(exchange.answer)}): see stage 08"
-                )
-        self.all += [exchange for exchange in found if exchange.answer.status is not None]
+        """Remember answers, each of which has to be there, whatever it says. Raises Owed."""
+        found = []
+        for answer in answers:
+            if answer.status is None or answer.error is not None:
+                ended = self.service.ended()
+                why = f"{requests[answer.request].path}: {got(answer)}" + (f"; {ended.sentence()}" if ended else "")
+                raise Owed(f"the service has to answer first: see stage 08 ({why})")
+            found.append(Exchange.of(requests[answer.request], answer))
+        self.all += found
         return found
 
     def wait(self, request: Request = READYZ) -> None:
         """Raises Owed unless it says 200 in time."""
         found = self.service.wait(START_SECONDS, request)
-        self.took([request], found)
+        self.took([request], [answer for answer in found if answer.status is not None])
         if not is_ready(found):
             ended = self.service.stop()
             if ended.absent:
@@ -437,16 +447,15 @@ def times_requests(grading: Grading) -> Finding:
     scrape, now, before = record.scrapes[2], found[2], found[1]
     waited = np.sort([e.answer.done - e.answer.sent for e in scrape.exchanges if e.route == PREDICT])
     said = grown(before, now, f"{SECONDS}_sum", ("route",)).get((PREDICT,), 0.0)
+    buckets = grown(before, now, f"{SECONDS}_bucket", ("route", "le"))
+    within = {_bound(le): n for (route, le), n in buckets.items() if route == PREDICT}
     bounds = sorted(
         {
-            float(has["le"])
+            _bound(has.get("le", ""))
             for name, has, _ in now.samples
             if name == f"{SECONDS}_bucket" and has.get("route") == PREDICT
         }
     )
-    within = {
-        float(b): n for (_, b), n in grown(before, now, f"{SECONDS}_bucket", ("route", "le")).items() if _ == PREDICT
-    }
     series = np.array([within.get(b, 0) for b in bounds])
     value, what = (
         f"{said:.3f} s",
@@ -469,6 +478,14 @@ def times_requests(grading: Grading) -> Finding:
     seen = {"callers": waited * 1000, "the service, upper bounds": _upper(bounds, series) * 1000}
     chart = charts.shares("What callers waited, and what the service says", "milliseconds", seen)
     return passed(what, value, bar, chart)
+
+
+def _bound(text: str) -> float:
+    """Raises Fault."""
+    try:
+        return float(text)
+    except ValueError:
+        raise Fault(f"a bucket of {SECONDS} has the bound {text!r}, which is no number") from None
 
 
 def _upper(bounds: Sequence[float], within: np.ndarray) -> np.ndarray:
@@ -593,7 +610,7 @@ def logs_predictions(grading: Grading) -> Finding:
     if len(more := set(log.entries) - known) > personal_ids:
         return failed(f"{what}; it has rows of requests that we did not make, such as {sorted(more)[0]!r}",
                       f"{len(more)} requests", f"{personal_ids}")  # fmt: skip
-    return passed(*joined(grading, log))
+    return passed(*joined(grading, log, known))
 
 
 def wrong_in(log: Log, exchanges: Iterable[Exchange], record: Record) -> tuple[str, str, str] | None:
@@ -603,7 +620,7 @@ def wrong_in(log: Log, exchanges: Iterable[Exchange], record: Record) -> tuple[s
             continue
         id, answer = exchange.id, exchange.answer
         entries = log.entries.get(id, [])
-        right = [Entry(p["row_id"], exchange.version, p["probability"], 200) for p in exchange.predictions] or [
+        right = [Entry(p.row_id, exchange.version, p.probability, 200) for p in exchange.predictions] or [
             Entry(None, None, None, answer.status or 0)
         ]
         says = f"request {id} was answered with {answer.status}" + (
@@ -635,18 +652,21 @@ def _row(entry: Entry) -> str:
 
 
 def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g} seconds after 1970"
 
 
-def joined(grading: Grading, log: Log) -> tuple[str, str, str, Any]:
+def joined(grading: Grading, log: Log, known: Collection[str]) -> tuple[str, str, str, Any]:
     """What the log is for: labels joined to it, and how good each version was."""
     import numpy as np
 
     given_ = grading.get(given)
     late = dict(zip(given_.rows.table["row_id"], given_.rows.late, strict=True))
     by_version: dict[str, list[tuple[bool, float]]] = {}
-    for entries in log.entries.values():
-        for entry in entries:
+    for id, entries in log.entries.items():
+        for entry in entries if id in known else ():
             if entry.row_id in late and entry.version is not None and entry.probability is not None:
                 by_version.setdefault(entry.version, []).append((late[entry.row_id], entry.probability))
     rows = []
@@ -694,7 +714,9 @@ def questions(record: Record, versions: dict[str, str]) -> list[Asked]:
     """Questions about the first four parts of the record, whose answers we know."""
     closed, first, large = record.scrapes[:3]
     odd = next(e for e in first.exchanges if e.id == "odd-ids.1")
-    refused = next(e for e in first.exchanges if e.asks and e.answer.status != 200)
+    refused = next((e for e in first.exchanges if e.asks and e.answer.status != 200), None)
+    if not odd.predictions or refused is None:
+        raise Owed("rows under any ids have to be scored, and wrong ones refused, first: see stage 08")
     posts = [e for s in (closed, first) for e in s.exchanges if e.asks]
     rate = sum((e.answer.status or 0) >= 500 for e in posts) / len(posts)
     took = {e.id: e.answer.done - e.answer.sent for e in large.exchanges if e.asks}
@@ -706,7 +728,7 @@ def questions(record: Record, versions: dict[str, str]) -> list[Asked]:
     def window(*scrapes: Scrape) -> tuple[str, ...]:
         return ("--from", _stamp(scrapes[0].began), "--to", _stamp(scrapes[-1].ended))
 
-    rows = [p["row_id"] for p in odd.predictions]
+    rows = [p.row_id for p in odd.predictions]
     count = sum(len(e.predictions) for e in first.exchanges)
     asked = [
         (("version_of_request", "--request-id", odd.id), is_(versions["own"]), versions["own"]),
@@ -881,15 +903,13 @@ def killed(grading: Grading) -> Killed:
             record.service.stop(0)
             load.stop()
             got_ = load.answers()
-            whole = [answer for answer in got_ if answer.status == 200 and answer.error is None]
             in_work += sum(answer.error is not None for answer in got_)
-            answered += [Exchange(asked[answer.request], answer) for answer in whole]
-            record.all += answered[-len(whole) :] if whole else []
+            answered += record.took(asked, [a for a in got_ if a.status is not None and a.error is None])
             record.service.start()
             if not is_ready(found := record.service.wait(START_SECONDS)):
                 raise Fault(f"we killed the service under load and started it again; it was not ready after {START_SECONDS} s "
                             f"({got(found[-1]) if found else 'no answer'})")  # fmt: skip
-            record.took([READYZ], found)
+            record.took([READYZ], [answer for answer in found if answer.status is not None])
     with grading.sandbox.turn:
         last = record.ask(*(question([row], f"after-the-kill-{n}") for n, row in enumerate(rows[:CLIENTS])))
     return Killed(answered, in_work, last, export(grading, record.service, "exported-after-kills"))

@@ -164,7 +164,9 @@ class Reader:
     def metrics(self, path: Path) -> list[Metrics]:
         """The metrics of the kit in a file of answers `[{"format": content type, "text"}, ...]`, one after the other. Raises Unreadable."""
         answers = self._ask("metrics", path, MAX_JSON_BYTES).get("answers")
-        return [_metrics(answer) for answer in answers or []]
+        if not isinstance(answers, list):
+            raise Unreadable("could not be read")
+        return [_metrics(answer) for answer in answers]
 
     def _ask(self, kind: str, path: Path, *more: int | Mount | Text, seen_as: str = "read") -> dict[str, Any]:
         whole = kind in ("folder", "search", "store", "registry")
@@ -216,11 +218,19 @@ def _read(answer: Any) -> Read:
         return Read(problem=str(problem))
 
 
-def _metrics(answer: dict[str, Any]) -> Metrics:
-    if "problem" in answer:
-        return Metrics(problem=str(answer["problem"]))
-    families = {str(name): (str(of["type"]), str(of["help"])) for name, of in answer["families"].items()}
-    return Metrics(families, [(str(name), labels, float(value)) for name, labels, value in answer["samples"]])
+def _metrics(answer: Any) -> Metrics:
+    """The metrics of one answer as the reader handed them over."""
+    try:
+        if "problem" in answer:
+            return Metrics(problem=str(answer["problem"]))
+        families = {str(name): (str(of["type"]), str(of["help"])) for name, of in answer["families"].items()}
+        samples = [
+            (str(name), {str(k): str(v) for k, v in labels.items()}, float(value))
+            for name, labels, value in answer["samples"]
+        ]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return Metrics(problem="it could not be read")
+    return Metrics(families, samples)
 
 
 def _table(answer: dict[str, Any]) -> Table:
