@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from grader import services, stages, stores
+from grader import services, stages
 from grader.checks import asking, charts, predictions, running
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.asking import got, parsed, predicted, question, rows_of
@@ -23,6 +23,7 @@ from grader.checks.served import (
     VERSION,
     Service,
     alter,
+    copied,
     is_ready,
     service,
     shop,
@@ -248,8 +249,7 @@ def story(grading: Grading) -> Story:
     told = Story(made, [], [], [], [], [], [], [], [])
     predict = question(rows)
     with grading.sandbox.turn:
-        bare = grading.folder("shop-without-a-champion", grading.limits.disk_mb)
-        stores.copy_files(shop_.store, bare)
+        bare = copied(grading, shop_.store, "shop-without-a-champion")
         alter(grading, bare, "no-champion", "0")
         made.store = bare
         made.start()

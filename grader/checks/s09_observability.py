@@ -23,6 +23,7 @@ from grader.checks.served import (
     VERSION,
     Service,
     alter,
+    copied,
     is_ready,
     service,
     shop,
@@ -47,7 +48,6 @@ from grader.sandbox import Mount
 from grader.sandbox.base import MEBI, Argument
 from grader.sandbox.reader import Metrics, Table, Unreadable
 from grader.services import Answer, Request
-from grader.stores import copy_files
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
 from grader.verdict import Outcome
 from grader.world.build import stream
@@ -251,8 +251,7 @@ def personal(grading: Grading, row: dict[str, Any]) -> list[tuple[str, str, Requ
 def observed(grading: Grading) -> Record:
     """A service from its start on: without a champion, with one, with large requests, with another one. Raises Owed."""
     shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)
-    store = grading.folder("shop-without-a-champion-to-observe", grading.limits.disk_mb)
-    copy_files(shop_.store, store)
+    store = copied(grading, shop_.store, "shop-without-a-champion-to-observe")
     alter(grading, store, "no-champion", "0")
     record = Record(service(grading, "service-observed", store))
     one = question(rows[:1])

@@ -56,8 +56,7 @@ def shop(grading: Grading) -> Shop:
     last = max(int(number) for number in (line.champion, *line.versions.values()))
     versions = {name: line.versions[name] for name in ("better", "best")}
     versions |= {name: str(last + number) for number, name in enumerate(("own", "missing", "damaged"), 1)}
-    out = grading.folder("shop", grading.limits.disk_mb)
-    stores.copy_files(line.store, out)
+    out = copied(grading, line.store, "shop")
     logged = LOGGED_MODEL.search(run.model)  # MLflow cannot load a version whose source is runs:/ID/NAME
     inside = Mount(out, stores.NAME)
     stores.copy_files(out / run.model, out / DAMAGED)
@@ -75,6 +74,14 @@ def shop(grading: Grading) -> Shop:
         for name in ("better", "best")
     }
     return Shop(out, versions, {"own": own, **says})
+
+
+def copied(grading: Grading, store: Path, label: str) -> Path:
+    """A copy of a store, which knows where it lies."""
+    assert grading.submission.stores is not None
+    out = grading.folder(label, grading.limits.disk_mb)
+    grading.submission.stores.go_on(store, out)
+    return out
 
 
 def alter(grading: Grading, store: Path, what: str, version: str, *more: str) -> None:
