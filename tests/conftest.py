@@ -8,6 +8,8 @@ import time
 import pytest
 from hypothesis import settings
 
+from grader.sandbox import choose, detect
+
 # A run that was started in the background or under nohup ignores these, and so would every program under test.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -17,6 +19,16 @@ settings.register_profile("busy", deadline=None)  # a machine with other work is
 settings.load_profile("busy")
 
 STARTED = time.monotonic()
+
+
+@pytest.fixture(params=["plain", "bubblewrap"])
+def sandbox(request):
+    """Each rung that this machine has, for three jobs at a time."""
+    if request.param == "bubblewrap" and detect().rung != "bubblewrap":
+        pytest.skip(detect().why)
+    made = choose(request.param, slots=3)
+    yield made
+    made.close()
 
 
 def pytest_addoption(parser):

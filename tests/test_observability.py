@@ -21,19 +21,10 @@ from grader.checks import s09_observability as stage
 from grader.checks.api import Fault, Owed
 from grader.contract import read_manifest
 from grader.contract.observing import ASKED, METRICS, QUESTIONS, ROUTES
-from grader.sandbox import Limits, Mount, choose, detect
+from grader.sandbox import Limits, Mount
 from grader.sandbox.reader import Metrics, Reader
 from grader.services import Answer, Request
 from grader.submission import Ran, Submission
-
-
-@pytest.fixture(params=["plain", "bubblewrap"])
-def sandbox(request):
-    if request.param == "bubblewrap" and detect().rung != "bubblewrap":
-        pytest.skip(detect().why)
-    made = choose(request.param, slots=3)
-    yield made
-    made.close()
 
 
 @pytest.fixture

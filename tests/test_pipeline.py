@@ -22,22 +22,12 @@ from grader.checks import s07_pipeline as stage
 from grader.contract import OutputProblem, parse_output, read_manifest
 from grader.contract.outputs import PipelineRecord
 from grader.engine import case
-from grader.sandbox import Limits, Mount, SandboxFault, choose, detect
+from grader.sandbox import Limits, Mount, SandboxFault
 from grader.sandbox.base import Job
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
 from grader.submission import Server, Submission
 from grader.world import build, deliveries, write_data
 from grader.world.feeds import COLUMNS
-
-
-@pytest.fixture(params=["plain", "bubblewrap"])
-def sandbox(request):
-    if request.param == "bubblewrap" and detect().rung != "bubblewrap":
-        pytest.skip(detect().why)
-    made = choose(request.param, slots=3)
-    yield made
-    made.close()
-
 
 BODY = bytes(range(256)) * 40
 

@@ -17,7 +17,7 @@ from grader.checks.challengers import Setting
 from grader.contract import OutputProblem, parse_output, read_manifest
 from grader.contract.outputs import AuditRecord, GateDecision
 from grader.runcache import RunCache
-from grader.sandbox import Limits, Mount, choose, detect
+from grader.sandbox import Limits, Mount
 from grader.sandbox.inside import spoil
 from grader.sandbox.reader import Reader, Unreadable
 from grader.submission import Submission
@@ -127,16 +127,6 @@ def test_an_audit_line_has_from_and_to():
     assert (found.before, found.after) == ("2", "1")
     with pytest.raises(OutputProblem, match="from"):
         parse_output(AuditRecord, {**line, "from": 2})
-
-
-@pytest.fixture(params=["plain", "bubblewrap"])
-def sandbox(request):
-    found = detect()
-    if request.param == "bubblewrap" and found.rung != "bubblewrap":
-        pytest.skip("this machine cannot isolate")
-    made = choose(request.param)
-    yield made
-    made.close()
 
 
 def test_a_copy_of_a_store_is_found_where_it_lies(sandbox, tmp_path):

@@ -24,22 +24,13 @@ from grader.contract import read_manifest
 from grader.contract.outputs import Readiness
 from grader.engine import case
 from grader.overlays import checkpoint
-from grader.sandbox import Limits, SandboxFault, choose, detect
+from grader.sandbox import Limits, SandboxFault, choose
 from grader.sandbox.process import Turns
 from grader.sandbox.reader import INSIDE
 from grader.services import Answer, Request
 from grader.stores import Stores
 from grader.submission import Submission
 from grader.world import build, draw_rows, write_data
-
-
-@pytest.fixture(params=["plain", "bubblewrap"])
-def sandbox(request):
-    if request.param == "bubblewrap" and detect().rung != "bubblewrap":
-        pytest.skip(detect().why)
-    made = choose(request.param, slots=3)
-    yield made
-    made.close()
 
 
 @pytest.fixture
