@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -340,3 +341,29 @@ def test_times_and_bounds_that_are_none_are_the_submissions_fault():
     assert "1970-01-01" in stage._time(0)
     with pytest.raises(Fault, match="no number"):
         stage._bound("")
+
+
+def test_a_version_that_could_not_be_loaded_is_tried_again_later(reference, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLEKIT_STATE", str(tmp_path))
+    from flightdelay import champion
+    from flightdelay.usecase import read_usecase
+
+    class Registry:
+        def get_model_version_by_alias(self, name, alias):
+            return SimpleNamespace(version="4", run_id="r")
+
+    tried, now = [], [100.0]
+    monkeypatch.setattr(champion, "MlflowClient", Registry)
+    monkeypatch.setattr(champion.time, "monotonic", lambda: now[0])
+    follows = champion.Champion(read_usecase(home.datasets() / "usecase.toml"), tmp_path)
+
+    def keep(version):
+        tried.append(now[0])
+        raise OSError("its files cannot be had at the moment")
+
+    monkeypatch.setattr(follows, "_keep", keep)
+    for seconds in (0, 1, 2, champion.AGAIN_SECONDS + 1, champion.AGAIN_SECONDS + 2):
+        now[0] = 100.0 + seconds
+        follows.look()
+    assert tried == [100.0, 101.0 + champion.AGAIN_SECONDS]
+    assert "version 4 could not be loaded" in follows.problem

@@ -921,5 +921,8 @@ def stops_when_told(grading: Grading) -> Finding:
         return failed(
             f"{what}; {found.ran.sentence()}", f"exit code {found.ran.finished.code}", "0, or ended by SIGTERM"
         )
-    return passed("what was asked before is answered, then it ends", f"{in_work} in work, all answered; {found.seconds:.1f} s",
-                  f"{STOP_SECONDS} s")  # fmt: skip
+    memory = f"{found.ran.finished.peak_memory_mb} MB of memory at most in its whole life"
+    return passed(
+        "what was asked before is answered, then it ends",
+        f"{in_work} in work, all answered; {found.seconds:.1f} s; {memory}", f"{STOP_SECONDS} s",
+    )  # fmt: skip

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from flightdelay.tracking import open_model
 from flightdelay.usecase import UseCase
 
 REFRESH_SECONDS = float(os.environ.get("MLEKIT_REFRESH_SECONDS", "5"))
+AGAIN_SECONDS = 30.0  # until a version that could not be loaded is tried again
 KEPT = STATE / "serving"
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Champion:
         self.usecase, self.data = usecase, DataFolder(data)
         self.loaded: Loaded | None = None
         self.problem = "it has just started and is looking for a model"
-        self._failed: str | None = None  # a version that could not be loaded, which is not tried again
+        self._failed, self._again = "", 0.0  # a version that could not be loaded, and when it is tried again
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="champion", daemon=True)
 
@@ -80,12 +82,14 @@ class Champion:
             self._note(f"{self.usecase.model_name} has no champion")
             return
         number = str(version.version)
-        if number == self._failed or (self.loaded is not None and number == self.loaded.version):
+        if self.loaded is not None and number == self.loaded.version:
+            return
+        if number == self._failed and time.monotonic() < self._again:
             return
         try:
             self._take(self._keep(number), number, version.run_id)
         except Exception as problem:  # the one that answers now is better than none
-            self._failed = number
+            self._failed, self._again = number, time.monotonic() + AGAIN_SECONDS
             self._note(f"version {number} could not be loaded: {_short(problem)}")
 
     def _keep(self, version: str) -> Path:
