@@ -297,9 +297,13 @@ def parsed_scrapes(grading: Grading, scrapes: Sequence[Scrape]) -> list[Metrics]
     answers = [{"format": s.answer.headers.get("content-type", ""), "text": s.answer.body} for s in scrapes]
     path.write_text(json.dumps(answers))
     try:
-        return grading.reader.metrics(path)
+        found = grading.reader.metrics(path)
     except Unreadable as problem:
         raise Fault(f"what {METRICS_PATH} answered {problem}") from None
+    return [
+        replace(metrics_, problem=s.answer.error) if s.answer.error else metrics_
+        for s, metrics_ in zip(scrapes, found, strict=True)
+    ]
 
 
 def readable(grading: Grading) -> list[Metrics]:
