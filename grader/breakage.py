@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from grader import fast, stages
@@ -16,7 +17,7 @@ from grader.report.text import CYAN, GREEN, RED, YELLOW, Style, clean
 from grader.workspace import Workspace
 
 SERVING = "08"
-PHASES = {"before": ("", ""), "during": ("fault", RED), "after": ("mended", GREEN)}
+ANSWERED = ("version", "whole", "turned away", "status")  # how it begins where there was an answer
 
 
 class Show:
@@ -27,7 +28,7 @@ class Show:
         self._live = sys.stderr.isatty()
         self._step, self._began = "preparing", time.monotonic()
         self.seconds: list[dict[str, Any]] = []
-        self.cannot, self.ended, self.log = "", "", ""
+        self.cannot, self.ended, self.over = "", "", dict[str, Any]()
 
     def __call__(self, event: dict[str, Any]) -> None:
         match event.get("event"):
@@ -40,7 +41,7 @@ class Show:
             case "cannot":
                 self.cannot = str(event["why"])
             case "over":
-                self.ended, self.log = str(event["ended"]), str(event["log"])
+                self.ended, self.over = str(event["ended"]), event
         if self._live and not self.seconds:
             waited = f"{time.monotonic() - self._began:.0f} s  {clean(self._step)}"
             print(f"\r\x1b[K{waited[: self._style.width - 1]}", end="", file=sys.stderr, flush=True)
@@ -57,7 +58,7 @@ class Show:
         self.seconds.append(event)
         if self._json:
             return
-        word, colour = PHASES.get(str(event["phase"]), ("", ""))
+        word, colour = _word(self._fault, str(event["phase"]))
         kinds = {clean(str(kind)): int(count) for kind, count in event["kinds"].items()}
         bad = [kind for kind in kinds if not kind.startswith(("version", "whole", "turned away"))]
         said = (
@@ -65,7 +66,7 @@ class Show:
             or "nothing"
         )
         numbers = "  ".join(f"{_number(event[name]):>7}" for name in ("p50", "p99"))
-        line = f"{event['at']:>3}  {self._style.paint(f'{word:<7}', colour)} {sum(kinds.values()):>7}  {numbers}  "
+        line = f"{event['at']:>3}  {self._style.paint(f'{word:<7}', colour)} {_answered(kinds):>7}  {numbers}  "
         line += f"{_probe(event['healthz'], self._style)} {_probe(event['readyz'], self._style)} "
         print(line + self._style.paint(said, RED if bad or not kinds else ""), flush=True)
 
@@ -89,7 +90,7 @@ def say_which(as_json: bool) -> int:
         )
         return 0
     for fault in FAULTS.values():
-        print(f"  mlekit break {fault.name:<10} {fault.says} ({fault.check})")
+        print(f"  mlekit break {fault.name:<10} {fault.says}" + (f" ({fault.check})" if fault.check else ""))
     return 0
 
 
@@ -112,7 +113,8 @@ def show(mine: Workspace, name: str, as_json: bool) -> int:
     heard = Show(fault, style, as_json)
     if not as_json:
         fast.show(
-            f"{style.paint(fault.name, CYAN)}: after {BEFORE} s {fault.says}, for {DURING} s; then {AFTER} s more.",
+            f"{style.paint(fault.name, CYAN)}: after {BEFORE} s {fault.says}; after {BEFORE + DURING} s it is over, and {AFTER} s "
+            "more are shown.",
             f"What to look for: {fault.look_for}", "",
         )  # fmt: skip
     try:
@@ -124,17 +126,14 @@ def show(mine: Workspace, name: str, as_json: bool) -> int:
     if heard.cannot or why:
         raise cli.Refused(heard.cannot or why)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "fault": fault.name,
-                    "check": fault.check,
-                    "seconds": heard.seconds,
-                    "ended": heard.ended,
-                    "log": heard.log,
-                }
-            )
-        )
+        log = {name: heard.over[name] for name in ("read", "kept", "log") if name in heard.over}
+        said: dict[str, Any] = {
+            "fault": fault.name,
+            "check": fault.check,
+            "seconds": heard.seconds,
+            "ended": heard.ended,
+        }
+        print(json.dumps(said | log))
     else:
         _sum_up(fault, heard, style)
     return 0
@@ -142,20 +141,40 @@ def show(mine: Workspace, name: str, as_json: bool) -> int:
 
 def _sum_up(fault: Fault, heard: Show, style: Style) -> None:
     print()
-    for phase, (word, _) in PHASES.items():
-        of = [s for s in heard.seconds if s["phase"] == phase]
+    for phase in ("before", "during", "after"):
         kinds: Counter[str] = Counter()
-        for second in of:
-            kinds.update(second["kinds"])
+        for second in heard.seconds:
+            if second["phase"] == phase:
+                kinds.update(second["kinds"])
         said = ", ".join(f"{count:,} {clean(kind)}" for kind, count in kinds.most_common()) or "nothing was answered"
-        print(f"{word or 'before':<7} {said}")
+        print(f"{_word(fault, phase)[0] or 'before':<7} {said}")
     silent = [s["at"] for s in heard.seconds if not any(kind.startswith(("version", "whole")) for kind in s["kinds"])]
     if silent:
-        print(f"        seconds in which nobody was answered: {len(silent)}")
-    if heard.log:
-        print(f"        {clean(heard.log)}")
+        print(f"        seconds in which nobody got a prediction: {len(silent)}")
+    _say_log(heard.over, style)
     if heard.ended:
         print(f"        {clean(heard.ended)}")
-    fast.show(
-        "", f"The check that asks for this is {style.paint(fault.check, CYAN)}; `mlekit hint {fault.check}` helps."
+    asks = f"The check that asks for this is {style.paint(fault.check, CYAN)}; `mlekit hint {fault.check}` helps."
+    fast.show("", asks if fault.check else "No check asks for this; it is yours to judge.")
+
+
+def _say_log(over: Mapping[str, Any], style: Style) -> None:
+    """Say how many of the answers are in the log, as far as there is one."""
+    if "log" in over:
+        print(f"        the log could not be looked at: {clean(str(over['log']))}")
+    if "read" not in over:
+        return
+    read, kept = int(over["read"]), int(over["kept"])
+    line = f"        {read:,} of these answers were predictions, of which {kept:,} are in the log"
+    print(
+        line if kept == read else style.paint(f"{line}: {read - kept:,} are lost, which stage 09 does not allow", RED)
     )
+
+
+def _word(fault: Fault, phase: str) -> tuple[str, str]:
+    """What stands before a second, and its colour."""
+    return {"during": (fault.words[0], RED), "after": (fault.words[1], GREEN)}.get(phase, ("", ""))
+
+
+def _answered(kinds: Mapping[str, int]) -> int:
+    return sum(count for kind, count in kinds.items() if kind.startswith(ANSWERED))

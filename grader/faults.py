@@ -12,9 +12,10 @@ class Fault:
     """Something that goes wrong around a service, and comes right again."""
 
     name: str
-    says: str
+    says: str  # what happens after a while
     look_for: str
-    check: str
+    check: str  # that asks for it; empty where none does
+    words: tuple[str, str] = ("fault", "mended")  # for the seconds from then on, and for those when it is over
 
 
 FAULTS = {
@@ -31,24 +32,23 @@ FAULTS = {
             "serving.follows_the_champion",
         ),
         Fault(
-            "burst", "a thousand rows a request, two hundred times at once",
+            "burst", "a thousand rows a request, two hundred times at once, are asked",
             "Some are answered, the others turned away at once; whoever asks about one row is answered soon again.",
-            "serving.sheds_a_burst",
+            "serving.sheds_a_burst", ("burst", "later"),
         ),
         Fault(
             "slow-disk", "each write to MLEKIT_STATE takes half a second",
-            "Answers that have to be written down take longer; /healthz and /readyz do not, and nothing fails.",
-            "observability.survives_a_kill",
+            "Answers that have to be written down take longer; /healthz and /readyz do not, and nothing fails.", "",
         ),
         Fault(
             "full-disk", "the disk of MLEKIT_STATE is full",
             "What cannot be written down is not answered: 503, not an answer that nobody will know of. Then all is well again.",
-            "observability.survives_a_kill",
+            "observability.answers_only_what_it_keeps",
         ),
         Fault(
-            "kill", "the process is killed, and started again by whoever watches over it",
-            "Nobody is answered for as long as a start takes; what was answered before is in the log.",
-            "observability.survives_a_kill",
+            "kill", "the process is killed, and started again at once",
+            "Nobody is answered for as long as a start takes, of which most is Python's; what was answered before is in the log.",
+            "observability.survives_a_kill", ("killed", "later"),
         ),
     )
 }  # fmt: skip

@@ -233,6 +233,7 @@ class Submission:
     stores: stores.Stores | None = None  # None: commands are not given a tracking store
     records: list[Record] = field(default_factory=list)
     servers: dict[str, Server] = field(default_factory=dict)  # by URL
+    going_on: list[Running] = field(default_factory=list)  # commands that were started, ended or not
     labels: dict[Path, str] = field(default_factory=dict)  # what each folder it writes to is for; never told to it
 
     def run(
@@ -341,7 +342,14 @@ class Submission:
         written.source.mkdir(parents=True, exist_ok=True)
         job = replace(self.job(argv, reads, written, given, limits, env, store), network=True, printed=printed)
         earlier = {name: folder for name, folder in ((stores.NAME, tracking), ("state", state)) if folder}
-        return Running(self, command, job, out, earlier, self.sandbox.start(job))
+        started = Running(self, command, job, out, earlier, self.sandbox.start(job))
+        self.going_on.append(started)
+        return started
+
+    def end_all(self) -> None:
+        """End the commands that go on, so that what they did is on record."""
+        for started in self.going_on:
+            started.stop()
 
     def _ran(self, command: str, job: Job, out: Path, finished: Finished, earlier: Mapping[str, Path]) -> Ran:
         self.records.append(Record(self.labels.get(out, command), job, out, finished, earlier))

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from grader import services
@@ -16,18 +15,15 @@ from grader.checks.asking import question, rows_of
 from grader.checks.s06_registry import given
 from grader.checks.s08_serving import full_rows
 from grader.checks.s09_observability import export, read_log
-from grader.checks.served import CLIENT_MB, HEALTHZ, READYZ, Service, is_ready, service, shop, version_of
+from grader.checks.served import CLIENT_MB, HEALTHZ, READYZ, Disk, Service, is_ready, service, shop, version_of
 from grader.contract.serving import MAX_ROWS, PATIENCE_SECONDS, START_SECONDS
 from grader.faults import AFTER, BEFORE, DURING
-from grader.sandbox import Mount
-from grader.sandbox.reader import INSIDE
 from grader.services import Answer
 
 Emit = Callable[[dict[str, Any]], None]
 CLIENTS, PAUSE = 4, 0.02
 BURST = 200
 SLOW_SECONDS = 0.5
-CANNOT = 70  # exit code of disk_fault.py where the kernel does not help
 
 
 def play(name: str, grading: Grading, emit: Emit) -> None:
@@ -36,21 +32,19 @@ def play(name: str, grading: Grading, emit: Emit) -> None:
         emit({"event": "step", "says": "training a model and making it champion"})
         grading.get(shop)
         emit({"event": "step", "says": "starting the service"})
-        with _service(name, grading) as made:
-            _show(name, grading, made, emit)
+        with _service(name, grading) as (made, disk):
+            _show(name, grading, made, disk, emit)
     except (Owed, Fault, Unavailable) as problem:
         emit({"event": "cannot", "why": str(problem)})
 
 
 @contextmanager
-def _service(name: str, grading: Grading) -> Iterator[Service]:
+def _service(name: str, grading: Grading) -> Iterator[tuple[Service, Disk]]:
     made = service(grading, "service", grading.get(shop).store)
-    control = grading.folder("control") / "disk"
+    disk = Disk(grading, made)
     with grading.sandbox.turn:
         if name.endswith("-disk"):
-            kit, place = Mount(INSIDE, "kit"), Mount(control.parent, "control")
-            state = Mount(made.out / "state", "state", writable=True)
-            made.start(["python", kit / "disk_fault.py", state, place / control.name, "--"], [kit, place])
+            disk.start()
         else:
             made.start()
         waited = made.wait(START_SECONDS)
@@ -59,10 +53,8 @@ def _service(name: str, grading: Grading) -> Iterator[Service]:
             ended = made.stop()
             if ended.absent:
                 raise Owed("there is no serve command yet")
-            if ended.finished.code == CANNOT:
-                raise Unavailable(f"a disk cannot be made slow or full on this machine; {ended.last_line}")
             raise Fault(f"the service did not become ready; {ended.sentence()}")
-        yield made
+        yield made, disk
     finally:
         made.stop()
 
@@ -112,7 +104,7 @@ def _last(probes: Sequence[Answer], request: int, start: float, end: float) -> s
     return "no answer" if not found or found[-1].status is None else str(found[-1].status)
 
 
-def _show(name: str, grading: Grading, made: Service, emit: Emit) -> None:
+def _show(name: str, grading: Grading, made: Service, disk: Disk, emit: Emit) -> None:
     rows = rows_of(grading.get(given).rows.table)
     seconds = float(BEFORE + DURING + AFTER)
     probes = services.Client(grading.sandbox, grading.folder("probes", CLIENT_MB))
@@ -129,10 +121,10 @@ def _show(name: str, grading: Grading, made: Service, emit: Emit) -> None:
     while (now := time.monotonic()) - seen.began < seconds + 0.2:
         if not made_fault and now - seen.began >= BEFORE:
             made_fault = True
-            burst = _make(name, grading, made)
+            burst = _make(name, grading, made, disk)
         if made_fault and not mended and now - seen.began >= BEFORE + DURING:
             mended = True
-            _mend(name, grading, made)
+            _mend(name, grading, made, disk)
         seen.answers = [*load.so_far(), *(burst.so_far() if burst is not None else [])]
         seen.probes = health.so_far()
         seen.tell(emit, now - 0.2)
@@ -140,24 +132,26 @@ def _show(name: str, grading: Grading, made: Service, emit: Emit) -> None:
     load.stop()
     health.stop()
     ended = made.ended()
-    read = [*load.answers(), *(burst.answers() if burst is not None else [])]
-    emit({"event": "over", "ended": ended.sentence() if ended is not None else "", "log": _log(grading, made, read)})
+    shown = seen.began, seen.began + seen.told
+    read = [
+        a for a in (*load.answers(), *(burst.answers() if burst is not None else [])) if shown[0] <= a.done < shown[1]
+    ]
+    emit({"event": "over", "ended": ended.sentence() if ended is not None else "", **_log(grading, made, read)})
 
 
-def _log(grading: Grading, made: Service, read: Sequence[Answer]) -> str:
-    """How many of the answers that clients read are in the log; nothing where there is no log yet."""
+def _log(grading: Grading, made: Service, read: Sequence[Answer]) -> dict[str, Any]:
+    """How many of the answers that clients read are in the log, or why that cannot be said."""
     try:
         log = read_log(grading, export(grading, made, "exported"), "we ran export-log")
     except Owed:
-        return ""
+        return {}
     except Fault as problem:
-        return str(problem)
+        return {"log": str(problem)}
     ids = [a.headers.get("x-request-id", "") for a in read if a.status == 200 and a.error is None]
-    there = sum(id in log.entries for id in ids)
-    return f"{len(ids):,} answers were read whole, of which {there:,} are in the log"
+    return {"read": len(ids), "kept": sum(id in log.entries for id in ids)}
 
 
-def _make(name: str, grading: Grading, made: Service) -> services.Asking | None:
+def _make(name: str, grading: Grading, made: Service, disk: Disk) -> services.Asking | None:
     """Make the fault; returns the requests that it consists of."""
     match name:
         case "registry":
@@ -165,9 +159,9 @@ def _make(name: str, grading: Grading, made: Service) -> services.Asking | None:
         case "model":
             made.alter("champion", grading.get(shop).versions["missing"])
         case "slow-disk":
-            _control(made).write_text(f"slow {SLOW_SECONDS}")
+            disk.set(f"slow {SLOW_SECONDS}")
         case "full-disk":
-            _control(made).write_text("full")
+            disk.set("full")
         case "kill":
             made.stop()
             made.start()
@@ -180,16 +174,11 @@ def _make(name: str, grading: Grading, made: Service) -> services.Asking | None:
     return None
 
 
-def _mend(name: str, grading: Grading, made: Service) -> None:
+def _mend(name: str, grading: Grading, made: Service, disk: Disk) -> None:
     match name:
         case "registry":
             made.alter("mend")
         case "model":
             made.alter("champion", grading.get(shop).versions["better"])
         case "slow-disk" | "full-disk":
-            _control(made).write_text("none")
-
-
-def _control(made: Service) -> Path:
-    assert made.running is not None
-    return next(mount.source for mount in made.running.job.mounts if mount.name == "control") / "disk"
+            disk.set("none")

@@ -21,6 +21,7 @@ from grader.checks.served import (
     HEALTHZ,
     READYZ,
     VERSION,
+    Disk,
     Service,
     alter,
     copied,
@@ -54,6 +55,7 @@ from grader.world.build import stream
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 BARS = stages.find("09").bars
 CLIENTS = 4
@@ -75,6 +77,9 @@ ODD_IDS = (  # they come back as something else from whoever reads them as numbe
     "'); DROP TABLE log; --",
     "x" * 300,
 )
+
+
+AGAIN = "it-comes-again"  # the id of two requests
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,22 @@ class Record:
 # What was asked
 
 
+def shown(exchanges: Iterable[Exchange]) -> pd.DataFrame:
+    """Requests and what they got, for a person."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "method": e.request.method, "path": e.request.path, "request_id": e.id, "status": e.answer.status, "version": e.version,
+                "rows": len(e.predictions), "milliseconds": round(1000 * (e.answer.done - e.answer.sent), 1),
+                "body": (e.request.body or b"")[:400].decode("utf-8", "replace"), "answer": e.answer.body[:400],
+            }
+            for e in exchanges
+        ]
+    )  # fmt: skip
+
+
 def with_id(request: Request, id: str) -> Request:
     return replace(request, headers={**request.headers, "X-Request-ID": id})
 
@@ -207,8 +228,7 @@ def ordinary(grading: Grading, rows: list[dict[str, Any]]) -> list[Request]:
     mixed = [int(i) for i in draw.permutation(len(rows))]
     asked += [question([rows[i] for i in mixed[at : at + GROUP]], f"group-{at}") for at in range(0, 6 * GROUP, GROUP)]
     asked.append(question([{**row, "row_id": id} for row, id in zip(rows, ODD_IDS, strict=False)], "odd-ids.1"))
-    asked.append(question(rows[:3], "asked-twice-1"))
-    asked.append(question(rows[:3], "asked-twice-2"))
+    asked += [question(rows[:3], "same-rows-1"), question(rows[:3], "same-rows-2"), question(rows[:2], AGAIN)]
     wrong = [
         with_id(r, f"wrong-{n}")
         for n, (_, r, _) in enumerate(wrong_requests(rows[0]))
@@ -274,7 +294,8 @@ def observed(grading: Grading) -> Record:
         )
         record.scrape(f"we asked {LARGE} times about {MAX_ROWS:,} rows, and a few times about one")
         record.follow("another one", shop_.versions["better"], one)
-        record.ask(*(question([row], f"later-{n}") for n, row in enumerate(rows[:SINGLES])), concurrency=CLIENTS)
+        singles = [question([row], f"later-{n}") for n, row in enumerate(rows[:SINGLES])]
+        record.ask(*singles, question(rows[2:5], AGAIN), concurrency=CLIENTS)
         record.scrape("we asked about rows alone after another version had become champion")
         requests = personal(grading, rows[0])
         record.personal = [(secret, how) for secret, how, _ in requests]
@@ -361,7 +382,9 @@ def exposes_its_metrics(grading: Grading) -> Finding:
         type_, help_ = last.families[family]
         if type_ != kind or not help_.strip():
             return failed(
-                f"{what}; the type of {name} and its help text", f"{type_}, {help_!r}", f"{kind}, and some help"
+                f"{what}; {name} has the type {type_} and the help text {help_!r}; it has to be a {kind} with some help",
+                type_,
+                kind,
             )
         lacking = [label for _, has, _ in _samples(last, name) for label in labels if label not in has]
         if lacking:
@@ -382,9 +405,8 @@ def exposes_its_metrics(grading: Grading) -> Finding:
         right = {shop_.versions[name]} if name else set()
         said = {version for (version,), value in summed(found, MODEL, ["version"]).items() if value == 1}
         if said != right:
-            return failed(
-                f"{scrape.says}; {MODEL} is 1 for", ", ".join(sorted(said)) or "none", ", ".join(right) or "none"
-            )
+            names, one = ", ".join(sorted(said)) or "no version", ", ".join(right) or "no version"
+            return failed(f"{scrape.says}; {MODEL} is 1 for {names}, and it is {one} that answers", names, one)
     return passed(f"{METRICS_PATH} can be read", f"{len(last.samples)} series after {len(record.all)} requests", "few")
 
 
@@ -412,10 +434,14 @@ def counts_what_it_answers(grading: Grading) -> Finding:
         labels = ("route", "status", "model_version")
         got_ = {k: v for k, v in grown(before, now, REQUESTS, labels).items() if k[0] != METRICS_PATH}
         if problem := _apart(REQUESTS, labels, right, got_):
-            return failed(f"{scrape.says}; {problem[0]}", problem[1], problem[2])
+            return failed(f"{scrape.says}; {problem[0]}", problem[1], problem[2]).showing(
+                "requests", shown(scrape.exchanges)
+            )
         got_ = grown(before, now, PREDICTIONS, ("model_version",))
         if problem := _apart(PREDICTIONS, ("model_version",), {(v,): n for v, n in scored.items()}, got_):
-            return failed(f"{scrape.says}; {problem[0]}", problem[1], problem[2])
+            return failed(f"{scrape.says}; {problem[0]}", problem[1], problem[2]).showing(
+                "requests", shown(scrape.exchanges)
+            )
         before, asked, rows = now, asked + len(scrape.exchanges), rows + sum(scored.values())
     return passed("the counters are what we counted", f"{asked:,} requests, {rows:,} rows", "exactly")
 
@@ -427,7 +453,8 @@ def _apart(
     for key in sorted({*right, *found}):
         if right.get(key, 0) != found.get(key, 0):
             series = ", ".join(f'{label}="{value}"' for label, value in zip(labels, key, strict=True))
-            return f"{name}{{{series}}} grew by", f"{found.get(key, 0):g}", f"{right.get(key, 0)}"
+            grew, should = f"{found.get(key, 0):g}", f"{right.get(key, 0)}"
+            return f"{name}{{{series}}} grew by {grew}, and had to grow by {should}", grew, should
     return None
 
 
@@ -445,7 +472,9 @@ def times_requests(grading: Grading) -> Finding:
         right = Counter((e.route,) for e in scrape.exchanges)
         count = {k: v for k, v in grown(before, now, f"{SECONDS}_count", ("route",)).items() if k[0] != METRICS_PATH}
         if problem := _apart(f"{SECONDS}_count", ("route",), right, count):
-            return failed(f"{scrape.says}; {problem[0]}", problem[1], problem[2])
+            return failed(f"{scrape.says}; {problem[0]}", problem[1], problem[2]).showing(
+                "requests", shown(scrape.exchanges)
+            )
     scrape, now, before = record.scrapes[2], found[2], found[1]
     waited = np.sort([e.answer.done - e.answer.sent for e in scrape.exchanges if e.route == PREDICT])
     said = grown(before, now, f"{SECONDS}_sum", ("route",)).get((PREDICT,), 0.0)
@@ -459,11 +488,8 @@ def times_requests(grading: Grading) -> Finding:
         }
     )
     series = np.array([within.get(b, 0) for b in bounds])
-    value, what = (
-        f"{said:.3f} s",
-        f"{scrape.says}; callers waited {waited.sum():.3f} s in all, of which {SECONDS} explains",
-    )
-    bar = f"{BARS['share']:.0%} to all of it"
+    what = f"{scrape.says}; callers waited {waited.sum():.3f} s in all, and {SECONDS} has {said:.3f} s"
+    value, bar = f"{said:.3f} s", f"{waited.sum():.3f} s, or a good part of it"
     if not BARS["share"] * waited.sum() <= said <= (1 + BARS["late"]) * waited.sum() + BARS["lag"] * len(waited):
         return failed(what, value, bar)
     finite = [b for b in bounds if np.isfinite(b)]
@@ -472,12 +498,12 @@ def times_requests(grading: Grading) -> Finding:
             f"{SECONDS} has too few bounds, or counts that fall", f"{len(finite)} bounds", f"{BUCKETS}, rising"
         )
     longest = (1 + BARS["late"]) * waited[-1] + BARS["lag"]
-    if above := [b for b in bounds if b >= longest and within.get(b, 0) < len(waited)]:
+    if above := [b for b in bounds if b >= longest and within.get(b, 0) != len(waited)]:
+        found_ = f"{within.get(above[0], 0):.0f} of {len(waited)}"
         return failed(
-            f"no caller waited longer than {waited[-1]:.3f} s; {SECONDS} says so of",
-            f"{within.get(above[0], 0):.0f} of {len(waited)}",
-            "all",
-        )
+            f"no caller waited longer than {waited[-1]:.3f} s, and {SECONDS} has {found_} requests within {above[0]:g} s",
+            found_, "all",
+        )  # fmt: skip
     seen = {"callers": waited * 1000, "the service, upper bounds": _upper(bounds, series) * 1000}
     chart = charts.shares("What callers waited, and what the service says", "milliseconds", seen)
     return passed(what, value, bar, chart)
@@ -603,11 +629,12 @@ def logs_predictions(grading: Grading) -> Finding:
     """
     record, found = grading.get(observed), grading.get(exported)
     what = "we ran export-log while the service went on"
-    if (lost := [e for e in found.meanwhile if e.answer.status != 200]) and found.meanwhile:
+    if lost := [e for e in found.meanwhile if e.answer.status != 200]:
         raise Fault(f"{what}; requests meanwhile have to be answered, and one got {got(lost[0].answer)}")
     log = read_log(grading, found.ran, what)
     if problem := wrong_in(log, found.before, record):
-        return failed(f"{what}; {problem[0]}", problem[1], problem[2])
+        asked = shown(e for e in found.before if e.asks and e.id in problem[0].split())
+        return failed(f"{what}; {problem[0]}", problem[1], problem[2]).showing("requests", asked)
     known = {e.id for e in (*found.before, *found.meanwhile) if e.asks}
     personal_ids = sum(e.asks and not e.id for e in found.before)  # refused, with an id of the service's own
     if len(more := set(log.entries) - known) > personal_ids:
@@ -618,32 +645,50 @@ def logs_predictions(grading: Grading) -> Finding:
 
 def wrong_in(log: Log, exchanges: Iterable[Exchange], record: Record) -> tuple[str, str, str] | None:
     """What is not in a log as it was answered: in words, what was found, and what is right."""
+    by_id: dict[str, list[Exchange]] = {}
     for exchange in exchanges:
-        if not exchange.asks or not exchange.id:
-            continue
-        id, answer = exchange.id, exchange.answer
-        entries = log.entries.get(id, [])
-        right = [Entry(p.row_id, exchange.version, p.probability, 200) for p in exchange.predictions] or [
-            Entry(None, None, None, answer.status or 0)
-        ]
-        says = f"request {id} was answered with {answer.status}" + (
-            f" for {len(right)} rows" if exchange.predictions else ""
-        )
-        if len(entries) != len(right):
-            return f"{says}; rows of it in the log", f"{len(entries)}", f"{len(right)}"
-        left = sorted(entries, key=_order)
-        for one, other in zip(left, sorted(right, key=_order), strict=True):
-            near = one.probability == other.probability or (
-                one.probability is not None and other.probability is not None
-                and abs(one.probability - other.probability) <= BARS["probability"]
-            )  # fmt: skip
-            if not near or replace(one, probability=None) != replace(other, probability=None):
-                return f"{says}; the log has another row", _row(one), _row(other)
-        early, late = record.wall(answer.sent) - BARS["clock"], record.wall(answer.done) + BARS["clock"]
-        for at in log.times[id]:
-            if not early <= at <= late:
-                return f"{says} between {_time(early)} and {_time(late)}; answered_at is", _time(at), "between them"
+        if exchange.asks and exchange.id:
+            by_id.setdefault(exchange.id, []).append(exchange)
+    for id, of in by_id.items():
+        if problem := _wrong(log, id, of, record):
+            return problem
     return None
+
+
+def _wrong(log: Log, id: str, of: Sequence[Exchange], record: Record) -> tuple[str, str, str] | None:
+    """The same for all requests with one id."""
+    right = [entry for exchange in of for entry in _entries(exchange)]
+    rows = f"{len(right)} row{'s' if len(right) > 1 else ''}"
+    scored = f" for {rows}" if of[-1].predictions else ""
+    says = f"request {id} was answered with {of[-1].answer.status}{scored}" + (
+        " when it came again" if len(of) > 1 else ""
+    )
+    found = log.entries.get(id, [])
+    if len(found) != len(right):
+        return f"{says}; the log has {len(found)} rows of it, and it has to be {len(right)}", f"{len(found)}", rows
+    for one, other in zip(sorted(found, key=_order), sorted(right, key=_order), strict=True):
+        near = one.probability == other.probability or (
+            one.probability is not None and other.probability is not None
+            and abs(one.probability - other.probability) <= BARS["probability"]
+        )  # fmt: skip
+        if not near or replace(one, probability=None) != replace(other, probability=None):
+            return f"{says}; the log has a row ({_row(one)}) that has to be ({_row(other)})", _row(one), _row(other)
+    early = record.wall(min(e.answer.sent for e in of)) - BARS["clock"]
+    late = record.wall(max(e.answer.done for e in of)) + BARS["clock"]
+    for at in log.times[id]:
+        if not early <= at <= late:
+            return (
+                f"{says} between {_time(early)} and {_time(late)}; answered_at is {_time(at)}",
+                _time(at),
+                "between them",
+            )
+    return None
+
+
+def _entries(exchange: Exchange) -> list[Entry]:
+    """The rows of the log that an answer has to leave."""
+    rows = [Entry(p.row_id, exchange.version, p.probability, 200) for p in exchange.predictions]
+    return rows or [Entry(None, None, None, exchange.answer.status or 0)]
 
 
 def _order(entry: Entry) -> tuple[str, str, float]:
@@ -713,18 +758,24 @@ class Asked:
     ran: Ran | None = None
 
 
-def questions(record: Record) -> list[Asked]:
-    """Questions about the first four parts of the record, whose answers we know."""
+def questions(record: Record, log: Log) -> list[Asked]:
+    """Questions about the first four parts of the record, whose answers we know; the log tells when each was given."""
     closed, first, large, moved = record.scrapes[:4]
-    later = next(e for e in moved.exchanges if e.id == "later-3")
     odd = next(e for e in first.exchanges if e.id == "odd-ids.1")
-    refused = next((e for e in first.exchanges if e.asks and e.answer.status != 200), None)
-    if not odd.predictions or refused is None:
+    again = next(e for e in moved.exchanges if e.id == AGAIN)
+    refused = next((e for e in first.exchanges if e.asks and e.id and e.answer.status != 200), None)
+    if not odd.predictions or not again.predictions or refused is None:
         raise Owed("rows under any ids have to be scored, and wrong ones refused, first: see stage 08")
     posts = [e for s in (closed, first) for e in s.exchanges if e.asks]
     rate = sum((e.answer.status or 0) >= 500 for e in posts) / len(posts)
     took = {e.id: e.answer.done - e.answer.sent for e in large.exchanges if e.asks}
     slow = {id for id, seconds in took.items() if seconds >= max(took.values()) / 2}
+    times = sorted(at for found in log.times.values() for at in found)
+    start, end = times[len(times) // 4], times[3 * len(times) // 4]  # both are times at which something was answered
+    count = sum(
+        start <= at < end and entry.status == 200
+        for id, entries in log.entries.items() for entry, at in zip(entries, log.times[id], strict=True)
+    )  # fmt: skip
 
     def is_(value: Any) -> Callable[[Any], bool]:
         return lambda answer: type(answer) is type(value) and answer == value
@@ -733,15 +784,15 @@ def questions(record: Record) -> list[Asked]:
         return ("--from", _stamp(scrapes[0].began), "--to", _stamp(scrapes[-1].ended))
 
     rows = [p.row_id for p in odd.predictions]
-    count = sum(len(e.predictions) for e in first.exchanges)
     asked = [
         (("version_of_request", "--request-id", odd.id), is_(odd.version), odd.version),
-        (("version_of_request", "--request-id", later.id), is_(later.version), later.version),
+        (("version_of_request", "--request-id", AGAIN), is_(again.version), f"{again.version}, of the later of two requests"),
         (("version_of_request", "--request-id", refused.id), is_(None), "null, since nothing was scored"),
         (("version_of_request", "--request-id", "nobody-asked-this"), is_(None), "null, since there is no such request"),
-        (("rows_of_request", "--request-id", odd.id), is_(rows), str(rows)),
-        (("count", *window(first)), lambda answer: answer == count, f"{count}"),
-        (("error_rate", *window(closed, first)), lambda answer: isinstance(answer, float) and abs(answer - rate) < 1e-9, f"{rate:.6f}"),
+        (("rows_of_request", "--request-id", odd.id), is_(rows), json.dumps(rows)),
+        (("rows_of_request", "--request-id", refused.id), is_([]), "[], since nothing was scored"),
+        (("count", "--from", _stamp(start), "--to", _stamp(end)), lambda answer: answer == count, f"{count}"),
+        (("error_rate", *window(closed, first)), lambda answer: isinstance(answer, float) and abs(answer - rate) < 1e-9, f"{rate}"),
         (("slowest", *window(large)), lambda answer: answer in slow, " or ".join(sorted(slow))),
     ]  # fmt: skip
     return [Asked(argv, right, says) for argv, right, says in asked]
@@ -756,7 +807,9 @@ def questioned(grading: Grading) -> list[Asked]:
     """Raises Owed."""
     grading.settle(exported)
     record = grading.get(observed)
-    asked = [*questions(record), Asked(("weather",), lambda _: False, "refused")]
+    right_log(grading)
+    log = read_log(grading, grading.get(exported).ran, "we ran export-log")
+    asked = [*questions(record, log), Asked(("weather",), lambda _: False, "refused")]
     return [
         replace(
             one, ran=beside(grading, record.service, f"ops-{number}", "ops", "answer.json", "--question", *one.argv)
@@ -773,7 +826,6 @@ def answers_questions(grading: Grading) -> Finding:
     Accepts: a whole number as 12 or 12.0.
     """
     asked = grading.get(questioned)
-    right_log(grading)
     *known, unknown = asked
     for one in known:
         assert one.ran is not None
@@ -787,11 +839,12 @@ def answers_questions(grading: Grading) -> Finding:
                 f"{what}; {problem if isinstance(problem, OutputProblem) else f'its answer {problem}'}"
             ) from None
         if not one.right(answer):
-            return failed(f"{what}; it answered", json.dumps(answer)[:120], one.says[:120])
+            gave = json.dumps(answer, ensure_ascii=False)[:160]
+            return failed(f"{what}; it answered {gave}, and right is {one.says[:160]}", gave, one.says[:160])
     assert unknown.ran is not None
     if unknown.ran.finished.code != CONTRACT_EXIT_REFUSED:
         return failed(
-            "we ran ops with the question weather; it has to be refused, and",
+            f"we ran ops with the question weather, which is none; it has to be refused, and {unknown.ran.sentence()[:160]}",
             unknown.ran.sentence()[:120],
             "exit code 2",
         )
@@ -820,27 +873,43 @@ def prints_lines(grading: Grading) -> Finding:
     posts = [e for s in record.scrapes for e in s.exchanges if e.asks and e.id]
     if not found:
         return failed(
-            f"the service printed {len(lines):,} lines; objects with {', '.join(PRINTED)}", "none", f"{len(posts)}"
+            f"the service printed {len(lines):,} lines, and none of them is an object with {', '.join(PRINTED)}",
+            "none",
+            f"{len(posts)}",
         )
+    by_id: dict[str, list[Exchange]] = {}
     for exchange in posts:
-        of = found.get(exchange.id, [])
-        says = f"request {exchange.id} was answered with {exchange.answer.status}"
-        if len(of) != 1:
-            return failed(f"{says}; lines about it", f"{len(of)}", "1")
-        right = (exchange.route, str(exchange.answer.status), exchange.version)
-        said = (str(of[0]["route"]), str(of[0]["status"]), of[0]["model_version"] or "")
-        if said != right:
-            return failed(f"{says}; its line has route, status and version", str(said)[:120], str(right))
-        waited, seconds = exchange.answer.done - exchange.answer.sent, of[0]["seconds"]
-        if (
-            not isinstance(seconds, int | float)
-            or isinstance(seconds, bool)
-            or not 0 <= seconds <= (1 + BARS["late"]) * waited + BARS["lag"]
-        ):
-            return failed(
-                f"{says} after {waited:.3f} s; its line has `seconds`", f"{seconds!r}"[:60], f"at most {waited:.3f}"
-            )
+        by_id.setdefault(exchange.id, []).append(exchange)
+    for id, exchanges in by_id.items():
+        if wrong := _wrong_lines(found.get(id, []), id, exchanges):
+            return failed(*wrong).showing("requests", shown(exchanges))
     return passed("each request left a line", f"{len(posts)} requests", "1 line each")
+
+
+def _wrong_lines(lines: Sequence[dict[str, Any]], id: str, of: Sequence[Exchange]) -> tuple[str, str, str] | None:
+    """What is wrong with the lines about requests with one id: in words, what was found, and what is right."""
+    says = f"request {id} was answered with {of[-1].answer.status}" + (
+        f", and came {len(of)} times" if len(of) > 1 else ""
+    )
+    if len(lines) != len(of):
+        return (
+            f"{says}; there are {len(lines)} lines about it, and it has to be {len(of)}",
+            f"{len(lines)}",
+            f"{len(of)}",
+        )
+    right = sorted((e.route, str(e.answer.status), e.version) for e in of)
+    said = sorted((str(line["route"]), str(line["status"]), str(line["model_version"] or "")) for line in lines)
+    for one, other in zip(said, right, strict=True):
+        if one != other:
+            told = str(one)[:120]
+            return f"{says}; route, status and version in its line are {told}, and have to be {other}", told, str(other)
+    waited = max(e.answer.done - e.answer.sent for e in of)
+    for seconds in (line["seconds"] for line in lines):
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not number or not 0 <= seconds <= (1 + BARS["late"]) * waited + BARS["lag"]:
+            told = f"{seconds!r}"[:60]
+            return f"{says} after {waited:.3f} s; `seconds` in its line is {told}", told, f"at most {waited:.3f}"
+    return None
 
 
 @check("observability.keeps_personal_data_out", uses=[*LINE, shop, observed, exported])
@@ -851,6 +920,10 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
     Accepts: columns of the request kept with the predictions; further keys ignored or refused.
     """
     record = grading.get(observed)
+    if not grading.get(trusted_log):
+        raise Owed(
+            "there has to be a log before it can be said that nothing personal is in it: see observability.logs_predictions"
+        )
     how = dict(record.personal)
     secrets = list(how)
     places: dict[str, set[str]] = {}
@@ -865,11 +938,14 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
             if secret in scrape.answer.body:
                 places.setdefault(secret, set()).add(METRICS_PATH)
     if places:
-        first = next(secret for secret in secrets if secret in places)
+        import pandas as pd
+
+        rows = [{"sent": how[s], "text": s, "found_in": ", ".join(sorted(places.get(s, ())))} for s in secrets]
+        spilled = [f"{how[s]} (in {', '.join(sorted(places[s])[:2])})" for s in secrets if s in places]
         return failed(
-            f"we sent something personal as {how[first]}; it stands in {', '.join(sorted(places[first])[:3])}",
+            f"we sent something personal in {len(secrets)} ways, and found again what was {'; '.join(spilled)}"[:1000],
             f"{len(places)} of {len(secrets)} found", "none",
-        )  # fmt: skip
+        ).showing("personal", pd.DataFrame(rows))  # fmt: skip
     return passed("nothing personal was kept or printed", f"{len(secrets)} texts searched for, none found", "none")
 
 
@@ -953,3 +1029,64 @@ def survives_a_kill(grading: Grading) -> Finding:
         return failed(f"{what}; requests in the log that were not answered", f"{len(more)}", f"at most {room}")
     return passed("everything that was answered is in the log, once",
                   f"{len(found.answered)} requests around {KILLS} kills, {len(everything):,} in all", "none lost")  # fmt: skip
+
+
+# On a full disk
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Requests before, while and after the disk was full, as three lists, and the log then."""
+
+    answers: tuple[list[Exchange], list[Exchange], list[Exchange]]
+    ran: Ran
+
+
+@work
+def filled(grading: Grading) -> Filled:
+    """A service of its own, whose writes can be made to fail. Raises Owed, Unavailable."""
+    grading.settle(exported, questioned, killed)
+    rows = rows_of(grading.get(given).rows.table)
+    made = service(grading, "service-on-a-full-disk", grading.get(shop).store)
+    disk = Disk(grading, made)
+    record = Record(made)
+    asked = [question([row]) for row in rows[:SINGLES]]
+    with grading.sandbox.turn:
+        disk.start()
+        record.wait(READYZ)
+        found = [record.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS)]
+        disk.set("full")
+        answers = made.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS)
+        found.append([Exchange.of(asked[a.request], a) for a in answers if a.error is None])
+        disk.set("none")
+        record.wait(READYZ)
+        found.append(record.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS))
+    return Filled((found[0], found[1], found[2]), export(grading, made, "exported-after-a-full-disk"))
+
+
+@check("observability.answers_only_what_it_keeps", uses=[*LINE, shop, observed, exported, questioned, killed, filled])
+def answers_only_what_it_keeps(grading: Grading) -> Finding:
+    """While nothing can be written to its disk it answers nothing that is not in the log; afterwards all is as before.
+
+    Catches: an error of writing that is swallowed; a service that ends, or stays ill, or has lost what was there.
+    Accepts: 503 or another 5xx, or no answer at all; a log that had room left.
+    """
+    right_log(grading)
+    found = grading.get(filled)
+    before, full, after = found.answers
+    what = "we let every write to MLEKIT_STATE fail for want of room"
+    for exchange in after:
+        if exchange.answer.status != 200:
+            raise Fault(
+                f"{what}, and then there was room again; a request has to get 200, and got {got(exchange.answer)}"
+            )
+    log = read_log(grading, found.ran, f"{what}; then we ran export-log")
+    for when, exchanges in (("before that", before), ("during that", full), ("after that", after)):
+        scored = [e for e in exchanges if e.predictions]
+        if lost := [e for e in scored if len(log.entries.get(e.id, [])) != 1]:
+            value = f"{len(lost)} of {len(scored)} answers"
+            return failed(f"{what}; {value} that were given {when} are not in the log once", value, "none")
+    turned = sum(not e.predictions for e in full)
+    return passed(
+        "it answered nothing that it could not keep", f"{turned} of {len(full)} turned away", "all in the log"
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader import services, stores
 from grader.checks import challengers, running
-from grader.checks.api import Grading, Owed, work
+from grader.checks.api import Grading, Owed, Unavailable, work
 from grader.checks.s06_registry import MODEL_NAME, answers, cases, gate, given, lined_up, tables, trained
 from grader.contract.serving import GRACE_SECONDS, MEMORY_MB, PATIENCE_SECONDS
 from grader.sandbox import Mount
@@ -184,3 +184,29 @@ def version_of(answer: Answer) -> str | None:
         return str(value["model_version"]) if answer.status == 200 else None
     except (ValueError, RecursionError, TypeError, KeyError):
         return None
+
+
+class Disk:
+    """The disk under the state of a service, whose writes can be made slow (`slow 0.5`), impossible (`full`) and well again (`none`)."""
+
+    CANNOT = 70  # exit code of disk_fault.py where the kernel does not help, which it finds out at once
+    SECONDS = 1.0
+
+    def __init__(self, grading: Grading, of: Service) -> None:
+        self._of, self._control = of, grading.folder("disk") / "control"
+
+    def start(self) -> None:
+        """Start the service on it. Raises Owed, Unavailable."""
+        kit, place = Mount(INSIDE, "kit"), Mount(self._control.parent, "disk")
+        state = Mount(self._of.out / "state", "state", writable=True)
+        self._of.start(["python", kit / "disk_fault.py", state, place / self._control.name, "--"], [kit, place])
+        deadline = time.monotonic() + self.SECONDS
+        while (ended := self._of.ended()) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if ended is not None and ended.finished.code == self.CANNOT:
+            raise Unavailable(f"a disk cannot be made full or slow on this machine; {ended.last_line}")
+
+    def set(self, how: str) -> None:
+        aside = self._control.with_suffix(".part")
+        aside.write_text(how)
+        aside.rename(self._control)

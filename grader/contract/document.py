@@ -76,7 +76,8 @@ change**, and is here so that you can see where the road leads.
 | [What you are given](#what-you-are-given) | data, rows to score, use case, configuration, column by column |
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
 [04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry), \
-[07](#stage-07-the-pipeline), [08](#stage-08-the-service) | what is called and must write |
+[07](#stage-07-the-pipeline), [08](#stage-08-the-service), \
+[09](#stage-09-what-the-service-tells) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """

@@ -11,8 +11,8 @@ Question = Literal["version_of_request", "rows_of_request", "count", "error_rate
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 COUNTED_SECONDS = 1  # after an answer was read, until it is counted and printed
 OTHER = "other"
-ROUTES = (*(endpoint.path for endpoint in SERVED), OTHER)
 METRICS_PATH = "/metrics"
+ROUTES = (*(endpoint.path for endpoint in SERVED), OTHER)  # of requests that have to be counted
 REQUESTS, PREDICTIONS = "mlekit_requests_total", "mlekit_predictions_total"
 SECONDS, MODEL = "mlekit_request_seconds", "mlekit_model_info"
 PRINTED = ("request_id", "route", "status", "seconds", "model_version")
@@ -44,7 +44,7 @@ METRICS_RULES = (
     "help text and a type; a counter may be declared with or without `_total`. More metrics are yours, and so are more labels: they are "
     "added up.",
     f"**`route`** is a path of the contract, without what is behind a `?`, and `{OTHER}` for all others: whoever asks for a million paths "
-    f"must not make a million series. Requests to `{METRICS_PATH}` itself need not be counted.",
+    f"must not make a million series. Requests to `{METRICS_PATH}` itself, under that route, and what is no HTTP need not be counted.",
     "**`model_version`** is the version that scored the rows, and an empty text where none did.",
     "**Everything that is answered is counted**, once, whatever its status, whichever of your processes or threads answered, at the "
     f"latest {COUNTED_SECONDS} second after the answer was read. Whether one is counted whose caller had gone is yours to decide. "
@@ -56,7 +56,9 @@ LOG_RULES = (
     "start to the next.",
     "**What was answered is in it**: killed at any moment, all processes at once, and started again, the log has each answer whose last "
     "byte was read, once. (A process is killed, not the power cut.) What was not answered any more may be in it, or may not. "
-    "What cannot be written down, on a full disk for instance, is answered with 503, which need not be in the log.",
+    "What cannot be written down, on a full disk for instance, is answered with 503, which need not be in the log; what `/readyz` says "
+    "then "
+    "is yours to decide.",
     "**As it was**: texts to the letter (a `row_id` may be `007`, `1e5` or `null`), probabilities to the last digit. A `row_id` is what "
     "labels are joined by when they come, weeks later; one that was asked twice is there twice. A request id that comes twice is two "
     "requests.",
@@ -68,10 +70,11 @@ EXPORT_RULES = (
 )
 OPS_RULES = (
     "It answers from the log of requests to `POST /v1/predict`, while the service runs and afterwards.",
-    "Of two requests with one id, it answers about the later one. `--from` and `--to` are RFC 3339; an answer counts if `answered_at` is "
-    "at or after the one and before the other. Without, there is "
-    "no such bound.",
-    "A question that is none of these, or one about a request without `--request-id`, is refused (exit code 2).",
+    "Of two requests with one id, it answers about the later one. An id that is asked about does not begin with `-`.",
+    "`--from` and `--to`, RFC 3339, belong to the other questions: an answer counts if `answered_at`, in microseconds as `export-log` "
+    "writes it, is at or after the one and before the other. Without, there is no such bound.",
+    "What took longest is judged by the time until the answer was written down, or later.",
+    "A question that is none of these, one about a request without `--request-id`, and a time that is none are refused (exit code 2).",
 )
 PRINTED_RULES = (
     "**A line for each request** to `POST /v1/predict` that is answered, whatever its status, at the latest "

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import stores
+from grader.printable import printable
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
@@ -52,11 +53,17 @@ def lay_down(folder: Path, home: Path, submission: Submission, rows: tuple[CaseR
     for record in records:
         here = places_of[record.out]
         here.mkdir(parents=True)
-        (here / "output.txt").write_text(record.finished.output, encoding="utf-8")
+        (here / "output.txt").write_text(_output(record), encoding="utf-8")
         budget.copy(record.out, here / "wrote", without=stores.NAME if stores.NAME in record.earlier else None)
         places = {submission.folder: Path(), **given, **wrote}
         _commands(record, submission, folder)
         (here / "run.sh").write_text(_script(record, submission, home, places), encoding="utf-8")
+
+
+def _output(record: Record) -> str:
+    """All that a command printed where that was kept, else the end of it."""
+    printed = record.job.printed
+    return printable(printed.read_bytes()) if printed is not None and printed.exists() else record.finished.output
 
 
 def _given(record: Record, submission: Submission, folder: Path, names: dict[Path, str], budget: Budget) -> None:

@@ -166,6 +166,7 @@ def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_f
             else:
                 run_checks(modules, plan.checks, grading, emit)
             if plan.case is not None:
+                submission.end_all()
                 case.lay_down(plan.case, plan.submission, submission, tuple(grading.rows))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -104,7 +104,7 @@ class Finished:
             "processes": f"it started more processes than allowed ({self.peak_processes} seen) and was stopped",
             "output": "it printed more than allowed and was stopped",
             "disk": "it wrote more to disk than allowed and was stopped",
-            "cancelled": "the grading was interrupted",
+            "cancelled": "it was ended by the grader",
             "missing": "the program it names was not found",
         }[self.ended]
 

@@ -63,7 +63,7 @@ class Observed:
     async def _kept(self, state: dict[str, object], status: int, began: float) -> bool:
         scored = _scored(state, status)
         entry = Entry(
-            str(state.get("request_id", "")), time.time(), time.perf_counter() - began, status,
+            str(state.get("request_id", "")), round(time.time(), 6), time.perf_counter() - began, status,
             scored.version if scored else None, scored.rows if scored else [],
         )  # fmt: skip
         try:

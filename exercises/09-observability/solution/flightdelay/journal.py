@@ -19,7 +19,10 @@ FOLDER = "predictions"  # in MLEKIT_STATE
 
 @dataclass(frozen=True)
 class Entry:
-    """One request to predict and its answer; `rows` are pairs of row id and probability, `at` seconds since the epoch."""
+    """One request to predict and its answer; `rows` are pairs of row id and probability.
+
+    `at` are seconds since the epoch, to the microsecond: as fine as they are exported, so that bounds mean the same everywhere.
+    """
 
     request_id: str
     at: float
