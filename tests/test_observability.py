@@ -68,7 +68,7 @@ def test_a_counter_that_falls_or_vanishes_has_not_grown():
     assert stage.grown(before, now, "n", ("a",)) == {("1",): -2, ("2",): -1}
     assert stage.grown(None, now, "n", ("a",)) == {("1",): 3}
     assert stage._apart("n", ("a",), {("1",): 0}, stage.grown(before, now, "n", ("a",))) == (
-        'n{a="1"} grew by',
+        'n{a="1"} grew by -2, and had to grow by 0',
         "-2",
         "0",
     )
