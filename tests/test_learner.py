@@ -511,7 +511,9 @@ def test_going_to_a_stage_forgets_what_was_found_of_it(mine):
 def test_names_that_nearly_fit_are_suggested_and_endings_are_enough(mine):
     refused(mlekit("hint", "baseline.calibratd", cwd=mine.folder), "did you mean baseline.calibrated")
     assert mlekit("hint", "calibrated", cwd=mine.folder).stdout.startswith("baseline.calibrated")
-    refused(mlekit("check", "09", cwd=mine.folder), "stage 09 is not there yet")
+    following = f"{len(stages.all_stages()) + 1:02d}"
+    if int(following) <= stages.PLANNED:
+        refused(mlekit("check", following, cwd=mine.folder), f"stage {following} is not there yet")
 
 
 # watch
