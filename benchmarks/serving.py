@@ -1,4 +1,4 @@
-"""What a request costs: the reference's service, the same without batches, MLflow's and BentoML's, and one that does nothing.
+"""What a request costs: the reference, that of stage 08 (no record), one by one, MLflow's, BentoML's, and a service that does nothing.
 
 python benchmarks/serving.py [--seconds 5] [--bentoml PYTHON] [--out benchmarks/results/serving.md]
 
@@ -26,6 +26,7 @@ import pandas as pd
 
 from grader import home
 from grader.checks.asking import question, rows_of
+from grader.overlays import checkpoint
 from grader.sandbox import choose
 from grader.sandbox.reader import INSIDE
 from grader.services import HOST, Client, Request, free_port
@@ -167,6 +168,11 @@ def variants(bench: Bench, bentoml: Path | None) -> Iterator[tuple[str, list[str
     yield "nothing", [sys.executable, str(INSIDE / "control_server.py"), str(free_port())], {}, bench.questions
     argv = [sys.executable, "-m", "flightdelay.serve", *served]
     yield "reference", argv, {**place, "MLEKIT_PORT": str(free_port())}, bench.questions
+    earlier = bench.folder / "stage-08"
+    if not earlier.exists():
+        checkpoint("08", earlier)
+    env = {**place, "MLEKIT_PORT": str(free_port()), "PYTHONPATH": str(earlier)}
+    yield "reference of stage 08, which keeps no record", argv, env, bench.questions
     argv = [sys.executable, "-c", ONE_BY_ONE, *served]
     yield "reference, one by one", argv, {**place, "MLEKIT_PORT": str(free_port())}, bench.questions
     split = [{"columns": list(row), "data": [list(row.values())]} for row in bench.features]
