@@ -79,6 +79,7 @@ ODD_IDS = (  # they come back as something else from whoever reads them as numbe
 )
 
 
+FULL = "we let every write to MLEKIT_STATE fail for want of room"
 AGAIN = "it-comes-again"  # the id of two requests
 
 
@@ -1044,7 +1045,7 @@ class Filled:
 
 @work
 def filled(grading: Grading) -> Filled:
-    """A service of its own, whose writes can be made to fail. Raises Owed, Unavailable."""
+    """A service of its own, whose writes can be made to fail. Raises Owed, Fault, Unavailable."""
     grading.settle(exported, questioned, killed)
     rows = rows_of(grading.get(given).rows.table)
     made = service(grading, "service-on-a-full-disk", grading.get(shop).store)
@@ -1059,8 +1060,11 @@ def filled(grading: Grading) -> Filled:
         answers = made.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS)
         found.append([Exchange.of(asked[a.request], a) for a in answers if a.error is None])
         disk.set("none")
-        record.wait(READYZ)
-        found.append(record.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS))
+        try:
+            record.wait(READYZ)
+            found.append(record.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS))
+        except Owed as problem:  # it was well before
+            raise Fault(f"{FULL}, and then there was room again; {problem}") from None
     return Filled((found[0], found[1], found[2]), export(grading, made, "exported-after-a-full-disk"))
 
 
@@ -1074,7 +1078,7 @@ def answers_only_what_it_keeps(grading: Grading) -> Finding:
     right_log(grading)
     found = grading.get(filled)
     before, full, after = found.answers
-    what = "we let every write to MLEKIT_STATE fail for want of room"
+    what = FULL
     for exchange in after:
         if exchange.answer.status != 200:
             raise Fault(
