@@ -22,6 +22,7 @@ from grader.checks import s09_observability as stage
 from grader.checks.api import Fault, Owed
 from grader.contract import read_manifest
 from grader.contract.observing import ASKED, METRICS, QUESTIONS, ROUTES
+from grader.engine import case
 from grader.sandbox import Limits, Mount
 from grader.sandbox.reader import Metrics, Reader
 from grader.services import Answer, Request
@@ -101,6 +102,38 @@ def test_a_command_runs_in_the_state_of_a_service_and_all_that_is_printed_is_kep
         assert ran.refusal.read_text() == "{}"
         assert not (out / "state" / "refusal.json").exists()
         assert printed.stat().st_size == starts * 100_001
+
+
+def test_a_service_that_still_runs_is_laid_down_with_all_that_it_printed(sandbox, tmp_path):
+    home_, out, beside, found = (tmp_path / name for name in ("submission", "out", "beside", "case"))
+    for folder in (home_, out, beside):
+        folder.mkdir()
+    (home_ / "pyproject.toml").write_text("[tool.mlekit]\ncontract = 1\n")
+    (home_ / "serve.py").write_text(
+        "import os, time\nfrom pathlib import Path\nprint('the first line')\nprint('x' * 100_000, flush=True)\n"
+        "Path(os.environ['MLEKIT_STATE'], 'log').write_text('kept')\ntime.sleep(60)\n"
+    )
+    (home_ / "look.py").write_text(
+        "import sys\nfrom pathlib import Path\nprint(Path(sys.argv[1], 'log').read_text())\n"
+    )
+    submission = Submission(home_, read_manifest(home_), sandbox)
+    submission.labels |= {out: "service", beside: "looked"}
+    printed = tmp_path / "printed.txt"
+    running = submission.start("serve", ["python", "serve.py"], [], out, Limits(seconds=60), {}, printed=printed)
+    while not (out / "state" / "log").exists():
+        time.sleep(0.02)
+    state = Mount(out / "state", "state", writable=True)
+    assert submission.run("look", ["python", "look.py", state], [], beside, Limits(seconds=60), beside=running).ok
+    submission.end_all()
+    case.lay_down(found, home_, submission, ())
+    laid = {path.name.split("-", 1)[1]: path for path in found.iterdir()}
+    assert set(laid) == {"service", "looked"}
+    assert laid["service"].joinpath("output.txt").read_text().startswith("the first line\n")
+    assert "ended by the grader" in laid["service"].joinpath("run.sh").read_text()
+    assert laid["service"].joinpath("wrote", "state", "log").read_text() == "kept"
+    script = laid["looked"] / "run.sh"
+    again = subprocess.run(["sh", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert again.stdout.strip() == "kept", again.stderr
 
 
 def exchange(id="a", status=200, rows=(("1", 0.25),), sent=100.0, done=101.0, body=None):
