@@ -24,7 +24,7 @@ from grader.contract import read_manifest
 from grader.contract.observing import ASKED, METRICS, QUESTIONS, ROUTES
 from grader.engine import case
 from grader.sandbox import Limits, Mount
-from grader.sandbox.reader import Metrics, Reader
+from grader.sandbox.reader import Metrics, Reader, Unreadable
 from grader.services import Answer, Request
 from grader.submission import Ran, Submission
 
@@ -61,6 +61,20 @@ def test_metrics_are_read_in_both_formats_and_what_is_wrong_is_said_of_each(read
     assert "EOF" in cut.problem
     assert "is there twice" in twice.problem
     assert "more than" in much.problem
+
+
+def test_objects_are_found_between_whatever_else_was_printed(reader, tmp_path):
+    path = tmp_path / "printed.txt"
+    path.write_bytes(
+        b'INFO: starting\n{"a": 1}\nDownloading artifacts:  50%|##   |\r{"b": {"c": 2}}\n{"d": 3}{"e": 4} and more\n{"half": \n'
+        + b"\xff\xfe{" * 1000
+        + b"\n"
+        + b"[" * 100_000
+        + b'\n{"f": "\xc3\xa4"}\n'
+    )
+    assert reader.printed(path, 1 << 20) == [{"a": 1}, {"b": {"c": 2}}, {"d": 3}, {"e": 4}, {"f": "ä"}]
+    with pytest.raises(Unreadable, match="larger than"):
+        reader.printed(path, 100)
 
 
 def test_a_counter_that_falls_or_vanishes_has_not_grown():

@@ -866,7 +866,7 @@ def prints_lines(grading: Grading) -> Finding:
     """
     record = grading.get(observed)
     try:
-        lines = grading.reader.lines(record.service.printed, MOST_PRINTED)
+        lines = grading.reader.printed(record.service.printed, MOST_PRINTED)
     except Unreadable as problem:
         raise Fault(f"what the service printed {problem}") from None
     found: dict[str, list[dict[str, Any]]] = {}
@@ -876,7 +876,7 @@ def prints_lines(grading: Grading) -> Finding:
     posts = [e for s in record.scrapes for e in s.exchanges if e.asks and e.id]
     if not found:
         return failed(
-            f"the service printed {len(lines):,} lines, and none of them is an object with {', '.join(PRINTED)}",
+            f"the service printed {len(lines):,} JSON objects, and none of them has {', '.join(PRINTED)}",
             "none",
             f"{len(posts)}",
         )

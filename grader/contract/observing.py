@@ -80,7 +80,7 @@ PRINTED_RULES = (
     "**A line for each request** to `POST /v1/predict` that is answered, whatever its status, at the latest "
     f"{COUNTED_SECONDS} second after that, on stdout or stderr: "
     f"a JSON object with at least {', '.join(f'`{name}`' for name in PRINTED)}; the last one is null where nothing was scored. "
-    "Other lines are yours.",
+    "Other lines are yours, and so is what libraries print beside it, progress bars without an end of line included.",
     "**Nothing personal.** Callers send what nobody asked for: further keys, a query behind the path, paths that are not there, cookies "
     "and "
     "other headers, ids that are not of the allowed form, values that are refused. Nothing of all that is kept in `MLEKIT_STATE` or in "

@@ -154,9 +154,16 @@ class Reader:
             raise Unreadable("could not be read as a store")
         return answer
 
-    def lines(self, path: Path, max_bytes: int = MAX_JSON_BYTES) -> list[Any]:
+    def printed(self, path: Path, max_bytes: int) -> list[Any]:
+        """The JSON objects in what a program printed, between whatever else it printed. Raises Unreadable."""
+        return self._lines("printed", path, max_bytes)
+
+    def lines(self, path: Path) -> list[Any]:
         """The lines of a file of JSON lines, None for each that is no JSON. Raises Unreadable."""
-        answer = self._ask("lines", path, max_bytes)
+        return self._lines("lines", path, MAX_JSON_BYTES)
+
+    def _lines(self, kind: str, path: Path, max_bytes: int) -> list[Any]:
+        answer = self._ask(kind, path, max_bytes)
         if not isinstance(found := answer.get("lines"), list):
             raise Unreadable("could not be read")
         return [line.get("value") if isinstance(line, dict) else None for line in found]

@@ -7,6 +7,7 @@
     python read.py store FOLDER ANSWER MAX_ROWS MAX_VALUES RUN_ID MODEL_URI
     python read.py registry FOLDER ANSWER MODEL_NAME
     python read.py lines FILE ANSWER MAX_BYTES
+    python read.py printed FILE ANSWER MAX_BYTES
     python read.py metrics FILE ANSWER MAX_BYTES
 
 A crafted file can at most take over this process, which sees that file or folder, nothing else, and no network.
@@ -174,6 +175,7 @@ def cells_of(path, max_rows, max_values):
 
 MOST_RUNS, MOST_ENTRIES, LONGEST = 100, 2000, 2000  # of an MLflow store: runs, entries of a run, characters of one
 MOST_SERIES = 5_000  # of metrics
+MOST_TRIES = 50  # to read an object, of one line
 MAX_DATABASE, MAX_MLMODEL = 64 << 20, 1 << 20
 
 
@@ -328,6 +330,26 @@ def shortened(value):
     return value[:LONGEST] if isinstance(value, str) else value if isinstance(value, bool | int | float) else None
 
 
+def read_printed(path, max_bytes):
+    """The JSON objects in what a program printed, wherever in a line they stand: progress bars leave lines without an end."""
+    with open(path, "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        return {"problem": f"it is larger than {max_bytes} bytes"}
+    decoder, found = json.JSONDecoder(), []
+    for line in data.decode("utf-8", "replace").splitlines():
+        at, tries = line.find("{"), MOST_TRIES
+        while at >= 0 and tries:
+            tries -= 1
+            try:
+                value, at = decoder.raw_decode(line, at)
+                found.append({"value": value})
+            except (ValueError, RecursionError):
+                at += 1
+            at = line.find("{", at)
+    return {"lines": found}
+
+
 def read_metrics(path, max_bytes):
     """Answers to requests for metrics, `[{"format": content type, "text": ...}, ...]`, by the parser of their format."""
     answers = []
@@ -365,7 +387,7 @@ def families_of(format, text):
 
 READ = {
     "parquet": read_parquet, "json": read_json, "folder": read_folder, "search": search_folder, "store": read_store,
-    "registry": read_registry, "lines": read_lines, "metrics": read_metrics,
+    "registry": read_registry, "lines": read_lines, "printed": read_printed, "metrics": read_metrics,
 }  # fmt: skip
 
 
