@@ -24,6 +24,10 @@ import aiohttp
 KEPT_HEADERS = ("content-type", "content-encoding", "retry-after", "x-request-id", "location")
 LONGEST_HEADER = 200
 POLL_SECONDS = 0.005
+ROOM = (
+    96 << 20
+)  # bytes of answers that are kept as they are; of later ones only the beginning is, so that the disk never fills up
+SHORT = 1_000
 
 
 async def ask(session, request, deadline, longest, keep):
@@ -44,6 +48,7 @@ async def ask(session, request, deadline, longest, keep):
                     kept += chunk[: max(0, keep - len(kept))]
                     if size > longest:
                         found["error"] = f"its answer is longer than {longest:,} bytes"
+                        del kept[SHORT:]
                         answer.close()
                         break
                 found["body"] = kept.decode("utf-8", "backslashreplace")
@@ -87,7 +92,22 @@ def _content(request):
     return None if request["body64"] is None else base64.b64decode(request["body64"])
 
 
+class Kept:
+    """Writes answers down, as long as there is room with their whole bodies."""
+
+    def __init__(self):
+        self.left = ROOM
+
+    def write(self, found, to):
+        line = json.dumps(found)
+        if len(line) > self.left:
+            line = json.dumps({**found, "body": found["body"][:SHORT]})
+        self.left = max(0, self.left - len(line))
+        to.write(line + "\n")
+
+
 def main(folder):
+    kept = Kept()
     for number in itertools.count():
         plan = os.path.join(folder, f"{number}.json")
         while not os.path.exists(plan):
@@ -96,7 +116,7 @@ def main(folder):
             given = json.load(file)
         with open(os.path.join(folder, f"{number}.jsonl"), "w", encoding="utf-8", buffering=1) as answers:
             stopped = os.path.join(folder, f"{number}.stop")
-            asyncio.run(carry_out(given, stopped, lambda found, to=answers: to.write(json.dumps(found) + "\n")))
+            asyncio.run(carry_out(given, stopped, lambda found, to=answers: kept.write(found, to)))
         with open(os.path.join(folder, f"{number}.done"), "w", encoding="utf-8"):
             pass
 
