@@ -65,6 +65,8 @@ with socket.create_server((os.environ["MLEKIT_HOST"], int(os.environ["MLEKIT_POR
         threading.Thread(target=serve, args=door.accept()[:1], daemon=True).start()
 """
 MOST_SECONDS = 600
+# TODO: never, silent, endless, redirect, bomb, garbage, dies, nested and the other stage, each once it was seen to come to its end
+SEEN = [("lies", "09")]
 
 
 @pytest.mark.study
