@@ -70,10 +70,7 @@ SEEN = [("lies", "09")]
 
 
 @pytest.mark.study
-@pytest.mark.parametrize("stage", ["08", "09"])
-@pytest.mark.parametrize(
-    "kind", ["never", "silent", "endless", "redirect", "bomb", "garbage", "dies", "nested", "lies"]
-)
+@pytest.mark.parametrize(("kind", "stage"), SEEN)
 def test_a_service_that_does_harm_gets_nothing_and_harms_nobody(kind, stage, tmp_path):
     checkpoint(stage, tmp_path / "work")
     (tmp_path / "work" / "flightdelay" / "serve.py").write_text(HARM.format(kind=kind))
