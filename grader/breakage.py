@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -11,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from grader import fast, stages
-from grader.entry import INTERRUPTED
 from grader.faults import AFTER, BEFORE, DURING, FAULTS, Fault
 from grader.report.text import CYAN, GREEN, RED, YELLOW, Style, clean
 from grader.workspace import Workspace
@@ -107,9 +105,8 @@ def show(mine: Workspace, name: str, as_json: bool) -> int:
     stage = stages.find(SERVING)
     stored = mine.load(stage)
     rung, notes = cli.rung_of("auto")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     seed = stored.seed if stored else cli.draw()
-    plan = Plan(mine.folder, (), seed, "yours", rung, cores, cache=mine.runs, own=True, notes=notes, fault=name)
+    plan = Plan(mine.folder, (), seed, "yours", rung, cli.cores(), cache=mine.runs, own=True, notes=notes, fault=name)
     heard = Show(fault, style, as_json)
     if not as_json:
         fast.show(
@@ -122,7 +119,7 @@ def show(mine: Workspace, name: str, as_json: bool) -> int:
     finally:
         heard.close()
     if why == "interrupted":
-        return INTERRUPTED
+        raise KeyboardInterrupt  # said, and turned into an exit code, in one place
     if heard.cannot or why:
         raise cli.Refused(heard.cannot or why)
     if as_json:

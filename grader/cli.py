@@ -482,6 +482,11 @@ def rung_of(isolation: Isolation) -> tuple[str, tuple[str, ...]]:
     return found.rung, (f"It is not isolated because {found.why}.",)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _run(
     folder: Path,
     checks: Sequence[CheckSpec],
@@ -502,9 +507,8 @@ def _run(
     from grader.report.text import Style
 
     rung, notes = rung_of(isolation)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = Plan(
-        folder, tuple(checks), drawn.seed, drawn.name, rung, cores, cache=cache, case=case, own=cache is not None,
+        folder, tuple(checks), drawn.seed, drawn.name, rung, cores(), cache=cache, case=case, own=cache is not None,
         notes=notes + drawn.notes,
         reproduce=shlex.join(["mlekit", "grade", str(folder), *drawn.options]),
         provided=() if count_provided else tuple(sorted(provided_stages(folder))),

@@ -975,11 +975,10 @@ def killed(grading: Grading) -> Killed:
     draw = stream(grading.world().seed or 0, "kills")
     answered: list[Exchange] = []
     in_work = 0
+    asked = [
+        question([{**rows[(n + k) % len(rows)], "row_id": f"k{n}"} for n in range(KILL_ROWS)]) for k in range(CLIENTS)
+    ]
     for _ in range(KILLS):
-        asked = [
-            question([{**rows[(n + k) % len(rows)], "row_id": f"k{n}"} for n in range(KILL_ROWS)])
-            for k in range(CLIENTS)
-        ]
         with grading.sandbox.turn:
             load = record.service.begin(
                 *asked, count=1_000_000, seconds=60, concurrency=CLIENTS, deadline=PATIENCE_SECONDS

@@ -452,31 +452,25 @@ def _sixth_stage() -> str:
 
 
 def _seventh_stage() -> str:
-    def listed(rules_: Iterable[str]) -> str:
-        return "\n".join(f"- {rule}" for rule in rules_)
-
     return f"""\
 ## Stage 07: the pipeline
 
 ### The source
 
-{listed(pipelines.SOURCE_RULES)}
+{_listed(pipelines.SOURCE_RULES)}
 
 ### What stays
 
-{listed(pipelines.STATE_RULES)}
+{_listed(pipelines.STATE_RULES)}
 
 ### Prefect
 
-{listed(pipelines.PREFECT_RULES)}
+{_listed(pipelines.PREFECT_RULES)}
 
 {_commands_of("07")}"""
 
 
 def _eighth_stage() -> str:
-    def listed(rules_: Iterable[str]) -> str:
-        return "\n".join(f"- {rule}" for rule in rules_)
-
     return f"""\
 ## Stage 08: the service
 
@@ -486,7 +480,7 @@ def _eighth_stage() -> str:
 
 {_requests(serving.ENDPOINTS)}
 
-{listed(serving.REQUEST_RULES)}
+{_listed(serving.REQUEST_RULES)}
 
 An answer to `POST /v1/predict`, to `GET /readyz` and to `GET /version`; further keys are yours:
 
@@ -498,17 +492,14 @@ An answer to `POST /v1/predict`, to `GET /readyz` and to `GET /version`; further
 
 ### The model that answers
 
-{listed(serving.MODEL_RULES)}
+{_listed(serving.MODEL_RULES)}
 
 ### Where it runs
 
-{listed(serving.PLACE_RULES)}"""
+{_listed(serving.PLACE_RULES)}"""
 
 
 def _ninth_stage() -> str:
-    def listed(rules_: Iterable[str]) -> str:
-        return "\n".join(f"- {rule}" for rule in rules_)
-
     metrics = _table(
         ["metric", "type", "labels", "counts"],
         [[f"`{n}`", t, ", ".join(f"`{label}`" for label in labels), m] for n, t, labels, m in observing.METRICS],
@@ -527,21 +518,25 @@ def _ninth_stage() -> str:
 
 {metrics}
 
-{listed(observing.METRICS_RULES)}
+{_listed(observing.METRICS_RULES)}
 
 ### What it keeps
 
-{listed(observing.LOG_RULES)}
+{_listed(observing.LOG_RULES)}
 
 ### What it prints
 
-{listed(observing.PRINTED_RULES)}
+{_listed(observing.PRINTED_RULES)}
 
 {_commands_of("09")}
 
 ### The questions
 
 {asked}"""
+
+
+def _listed(of: Iterable[str]) -> str:
+    return "\n".join(f"- {rule}" for rule in of)
 
 
 def _requests(of: Iterable[Endpoint]) -> str:
