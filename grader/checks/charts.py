@@ -122,3 +122,13 @@ def shares(title: str, x: str, values: Mapping[str, np.ndarray]) -> Chart:
         for name, found in values.items()
     )
     return Chart(ChartKind.LINE, title, x, "share of requests", tuple(series), f"{x}; {says}", control)
+
+
+def bars(title: str, x: str, y: str, series: Sequence[Series], says: str) -> Chart:
+    """A group of bars for each x, one bar a series."""
+    return Chart(ChartKind.BARS, title, x, y, tuple(series), says)
+
+
+def line(title: str, x: str, y: str, series: Sequence[Series], says: str) -> Chart:
+    """Lines through the points of each series."""
+    return Chart(ChartKind.LINE, title, x, y, tuple(series), says)

@@ -5,6 +5,7 @@ The names are those of `manifest.CommandName`; a test holds them equal. Stages o
 
 from __future__ import annotations
 
+from grader.contract.monitoring import COMPANY_RULES
 from grader.contract.observing import EXPORT_RULES, OPS_RULES, QUESTIONS
 from grader.contract.outputs import (
     AuditRecord,
@@ -12,6 +13,7 @@ from grader.contract.outputs import (
     FeedReport,
     GateDecision,
     ModelRecord,
+    Monitored,
     OpsAnswer,
     PipelineRecord,
     RollbackRecord,
@@ -317,23 +319,24 @@ OPS = Command(
     rules=OPS_RULES,
 )
 
-PLANNED = (
-    Command(
-        "monitor", "10", "Judge windows of traffic: is the model still right?",
-        (USECASE, Argument("--reference", "D", "a folder like a window: what is normal"),
-         Argument("--windows", "D", "a folder of windows: ID/rows.parquet (features, probability), "
-                                    "ID/labels.parquet? (row_id, label, label_known_at), "
-                                    "ID/window.json {start, end, now, series, position, model_train_end, render}"),
-         NOW, out_folder("decisions and reports")),
-        (
-            Written("decisions.json", "10", "a list, one object a window", keys=(
-                Key("window_id", "string"), Key("data", "ok or drift"), Key("prediction", "ok or drift"),
-                Key("performance", "ok, degraded or unknown", "unknown while labels are missing"),
-                Key("model_age", "ok or stale"), Key("columns", "[string]", "the columns that drifted"),
-            )),
-            Written("ID.html", "10", "a report for people, for windows with `render` true"),
-        ),
+MONITOR = Command(
+    "monitor",
+    "10",
+    "Judge windows of traffic: is the model still right?",
+    (
+        USECASE,
+        Argument("--reference", "D", "a folder of windows (see below): what is normal"),
+        Argument("--windows", "D", "a folder of windows, each judged on its own; it may be empty"),
+        out_folder("decisions and reports"),
     ),
+    (
+        Written("decisions.json", "10", "what each window gets, in any order", model=Monitored),
+        Written("ID.html", "10", "a report for people, for each window with `render` true, under the window's name"),
+    ),
+    rules=COMPANY_RULES,
+)
+
+PLANNED = (
     Command(
         "loop", "11", "Keep the model right as months pass; runs until it is stopped.",
         (USECASE, Argument("--mailbox", "D", "steps appear by rename as in/0007.json {step, now, months, labels_until}"),
@@ -396,6 +399,7 @@ COMMANDS = (
     SERVE,
     EXPORT_LOG,
     OPS,
+    MONITOR,
     *PLANNED,
 )
 
@@ -412,7 +416,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("10", "`monitor`: drift, performance and age, judged in windows"),
     ("11", "`loop`: retraining that decides for itself"),
     ("12", "shadow, canary and A/B releases, `analyze`, `decide`"),
     ("13", "`ci`, and the documents `compose` and `dockerfile`"),

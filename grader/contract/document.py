@@ -13,7 +13,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from grader import CONTRACT, home
-from grader.contract import commands, endpoints, features, gates, observing, pipelines, rules, serving, tables
+from grader.contract import (
+    commands,
+    endpoints,
+    features,
+    gates,
+    monitoring,
+    observing,
+    pipelines,
+    rules,
+    serving,
+    tables,
+)
 from grader.contract.manifest import MAX_BYTES, Documents, Manifest
 from grader.contract.outputs import (
     AuditRecord,
@@ -21,6 +32,7 @@ from grader.contract.outputs import (
     FeedReport,
     GateDecision,
     ModelRecord,
+    Monitored,
     OpsAnswer,
     PipelineRecord,
     PredictAnswer,
@@ -53,6 +65,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "readiness": Readiness,
     "running": Running,
     "ops": OpsAnswer,
+    "decisions": Monitored,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
 
@@ -77,7 +90,7 @@ change**, and is here so that you can see where the road leads.
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
 [04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry), \
 [07](#stage-07-the-pipeline), [08](#stage-08-the-service), \
-[09](#stage-09-what-the-service-tells) | what is called and must write |
+[09](#stage-09-what-the-service-tells), [10](#stage-10-the-monitor) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -125,7 +138,8 @@ def contract() -> str:
     """The text of CONTRACT.md."""
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
-        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _eighth_stage(), _ninth_stage(), _later(), REASONS, VERSIONS,
+        _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _eighth_stage(), _ninth_stage(),
+        _tenth_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -295,8 +309,8 @@ One row for each row to score, in their order. More columns are ignored.
 
 ### The use case
 
-From stage 02 on, commands are told what they work on by a file. This is the one of the flights; what `validate` is given differs
-from it in [some numbers](#the-rules):
+From stage 02 on, commands are told what they work on by a file. This is the one of the flights; what `validate` and `monitor` are given
+differs from it in [some](#the-rules) [numbers](#what-is-said-of-a-window):
 
 ```toml
 {usecase}
@@ -533,6 +547,49 @@ def _ninth_stage() -> str:
 ### The questions
 
 {asked}"""
+
+
+def _tenth_stage() -> str:
+    files = _table(["file", "what it holds"], [[f"`{name}`", meaning] for name, meaning in monitoring.WINDOW_FILES])
+    keys = _table(
+        ["key", "type", "meaning"],
+        [[", ".join(f"`{name}`" for name in k.split(", ")), t, m] for k, t, m in monitoring.WINDOW_KEYS],
+    )
+    return f"""\
+## Stage 10: the monitor
+
+{_commands_of("10")}
+
+### Windows
+
+Each window is a folder:
+
+{files}
+
+`rows.parquet`:
+
+{_columns(tables.WINDOW_ROWS)}
+
+`labels.parquet`:
+
+{_columns(tables.WINDOW_LABELS)}
+
+`window.json`:
+
+{keys}
+
+{_listed(monitoring.WINDOW_RULES)}
+
+### What is said of a window
+
+The numbers `min_rows`, `min_labels`, `max_model_age_days`, `skew_share` and `skew_relative` stand in `[monitoring]` of
+[the use case](#the-use-case); each grading has others.
+
+{_listed(monitoring.FLAG_RULES)}
+
+### The report
+
+{_listed(monitoring.REPORT_RULES)}"""
 
 
 def _listed(of: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from grader.contract.gates import GateName
+from grader.contract.monitoring import Age, Drift, Performance, Skew
 from grader.contract.pipelines import MonthStatus
 from grader.contract.rules import RuleName, Status
 from grader.contract.sentences import sentence
@@ -286,6 +287,39 @@ class OpsAnswer(Output):
     FILE = "the result of `ops`"
 
     answer: str | float | list[str] | None = Field(description="As the question asks.")
+
+
+class Judgement(BaseModel):
+    """What `monitor` says about one window."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    window_id: Said = Field(description="The name of the window's folder.")
+    data: Drift = Field(description="Whether the features are what they are in good weeks.")
+    prediction: Drift = Field(description="Whether the answers are.")
+    performance: Performance = Field(description="Whether the answers fit the labels as they do in good weeks.")
+    model_age: Age = Field(description="Whether the model learned from data that are recent enough.")
+    skew: Skew = Field(description="Whether the service computed the features that the nightly job did.")
+    columns: list[str] = Field(description="The columns that drifted; empty unless `data` is drift.")
+    skewed: list[str] = Field(description="The columns that differ; empty unless `skew` is skew.")
+
+    @model_validator(mode="after")
+    def _with_columns(self) -> Judgement:
+        for named, flag, alarm in (("columns", self.data, "drift"), ("skewed", self.skew, "skew")):
+            if bool(getattr(self, named)) != (flag == alarm):
+                about = "data" if named == "columns" else "skew"
+                raise ValueError(
+                    f"{named} has to name columns where {about} is {alarm}, and to be empty where it is not"
+                )
+        return self
+
+
+class Monitored(Output):
+    """What `monitor` decided (stage 10)."""
+
+    FILE = "decisions.json"
+
+    windows: list[Judgement] = Field(description="One object for each window.")
 
 
 class Refusal(Output):

@@ -16,6 +16,7 @@ IMPLEMENTED = (
     "07",
     "08",
     "09",
+    "10",
 )  # stages whose part of the contract no longer changes
 
 

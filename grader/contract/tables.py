@@ -138,3 +138,13 @@ PREDICTION_LOG = (
     Column("probability", REAL, "The answer.", nullable=True),
     Column("status", "int64", "HTTP status of the answer."),
 )
+WINDOW_LABELS = (
+    Column("row_id", TEXT, "As in the rows."),
+    Column("label", "bool", "Whether the flight was late."),
+    Column("label_known_at", TIME, "When that became known."),
+)
+WINDOW_ROWS = (
+    Column("row_id", TEXT, "Opaque and unique."),
+    Column("<feature>", "as it is", "What the service computed; text or number, null where there is none."),
+    Column("probability", REAL, "What it answered."),
+)

@@ -64,6 +64,14 @@ class Metrics:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Page:
+    """What is shown of an HTML page in the elements asked for, as (value of the attribute, text), and what it loads from elsewhere."""
+
+    flags: list[tuple[str, str]]
+    loads: list[str]
+
+
 class Text(str):
     """An argument of the reader that is text, whatever it looks like."""
 
@@ -174,6 +182,16 @@ class Reader:
         if not isinstance(answers, list):
             raise Unreadable("could not be read")
         return [_metrics(answer) for answer in answers]
+
+    def page(self, path: Path, attribute: str, max_mb: int) -> Page:
+        """What the elements of an HTML page say that carry an attribute, and what it would load. Raises Unreadable."""
+        answer = self._ask("page", path, max_mb * MEBI, Text(attribute))
+        try:
+            return Page(
+                [(str(name), str(text)) for name, text in answer["flags"]], [str(one) for one in answer["loads"]]
+            )
+        except (TypeError, ValueError, KeyError):
+            raise Unreadable("could not be read as a page") from None
 
     def _ask(self, kind: str, path: Path, *more: int | Mount | Text, seen_as: str = "read") -> dict[str, Any]:
         whole = kind in ("folder", "search", "store", "registry")

@@ -9,6 +9,7 @@
     python read.py lines FILE ANSWER MAX_BYTES
     python read.py printed FILE ANSWER MAX_BYTES
     python read.py metrics FILE ANSWER MAX_BYTES
+    python read.py page FILE ANSWER MAX_BYTES ATTRIBUTE
 
 A crafted file can at most take over this process, which sees that file or folder, nothing else, and no network.
 """
@@ -385,9 +386,72 @@ def families_of(format, text):
     return {"families": families, "samples": samples}
 
 
+UNSEEN = {"script", "style", "template", "noscript", "head", "title"}
+HIDDEN = ("display:none", "visibility:hidden")
+VOID = {
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr",
+}  # fmt: skip
+LOADS = {
+    "script": "src", "img": "src", "iframe": "src", "source": "src", "embed": "src", "audio": "src", "video": "src", "object": "data",
+    "link": "href",
+}  # fmt: skip
+MOST_FLAGS = 200
+
+
+def read_page(path, max_bytes, attribute):
+    """What the marked elements of an HTML page say that are shown, and what it would load from elsewhere; no script runs."""
+    from html.parser import HTMLParser
+
+    with open(path, "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        return {"problem": f"it is larger than {max_bytes >> 20} MB"}
+    said, loads = [], []
+
+    class Page(HTMLParser):
+        def __init__(self):
+            super().__init__(convert_charrefs=True)
+            self.open = []  # of elements that are open: name, whether hidden, the text that it collects
+
+        def handle_starttag(self, tag, attrs):
+            given = {name: value or "" for name, value in attrs}
+            where = given.get(LOADS.get(tag, ""), "").strip()
+            if where and not where.startswith(("data:", "about:", "#")):
+                loads.append(f"<{tag}> {where[:200]}")
+            if tag in VOID:
+                return
+            style = given.get("style", "").replace(" ", "").lower()
+            hidden = tag in UNSEEN or "hidden" in given or any(way in style for way in HIDDEN)
+            hidden = hidden or bool(self.open and self.open[-1][1])
+            text = None
+            if attribute in given and not hidden and len(said) < MOST_FLAGS:
+                text = []
+                said.append((given[attribute], text))
+            self.open.append((tag, hidden, text))
+
+        def handle_endtag(self, tag):
+            if any(name == tag for name, _, _ in self.open):
+                while self.open.pop()[0] != tag:
+                    pass
+
+        def handle_data(self, data):
+            if self.open and not self.open[-1][1]:
+                for _, _, text in self.open:
+                    if text is not None:
+                        text.append(data)
+
+    page = Page()
+    page.feed(data.decode("utf-8", "replace"))
+    page.close()
+    return {
+        "flags": [[name[:LONGEST], " ".join("".join(text).split())[:20_000]] for name, text in said],
+        "loads": loads[:20],
+    }
+
+
 READ = {
     "parquet": read_parquet, "json": read_json, "folder": read_folder, "search": search_folder, "store": read_store,
-    "registry": read_registry, "lines": read_lines, "printed": read_printed, "metrics": read_metrics,
+    "registry": read_registry, "lines": read_lines, "printed": read_printed, "metrics": read_metrics, "page": read_page,
 }  # fmt: skip
 
 
