@@ -321,6 +321,7 @@ def knows_the_age_of_the_model(grading: Grading) -> Finding:
     """A model is stale by the last day that it learned from, however lately it was registered.
 
     Catches: the age of the version or of a file; a limit of one's own; the clock of the machine; a day too many or too few.
+    Accepts: any way to count days.
     """
     verdicts = grading.get(found)
     limit = grading.get(given).traffic.rules.max_model_age_days
@@ -433,6 +434,8 @@ def names_the_columns(grading: Grading) -> Finding:
     """
     verdicts = grading.get(found)
     noticed = [judged for judged in verdicts.of(*DATA_KINDS) if judged.noticed]
+    if verdicts.noise:
+        raise Owed(f"{verdicts.noise}, so it proves nothing what is named: see monitoring.stays_quiet")
     if len(noticed) < BARS["found"] * len(DATA_KINDS):
         raise Owed("most weeks whose features were changed have to be noticed first: see monitoring.finds_drift")
     unnamed = [judged for judged in noticed if judged.window.column not in judged.said.columns]
@@ -464,8 +467,8 @@ def sees_concept_drift(grading: Grading) -> Finding:
     Accepts: any measure of fit that the order of the answers matters to.
     """
     verdicts = grading.get(found)
-    if verdicts.noise:
-        raise Owed(f"{verdicts.noise}, so it proves nothing that changed ones raise some: see monitoring.stays_quiet")
+    if verdicts.noise or verdicts.silence:
+        raise Owed("good weeks and changed ones have to be told apart first: see monitoring.finds_drift")
     return _noticed(verdicts, (TURNED,), "labels that no longer fit were not noticed")
 
 
@@ -523,8 +526,9 @@ def sees_slow_drift(grading: Grading) -> Finding:
     Catches: each week compared with the one before; a reference that follows the traffic. Accepts: any delay within the bound.
     """
     verdicts = grading.get(found)
-    if verdicts.noise or verdicts.silence:
-        raise Owed("good weeks and changed ones have to be told apart first: see monitoring.finds_drift")
+    mix = verdicts.of(DATA_KINDS[3])
+    if verdicts.noise or sum(judged.noticed for judged in mix) < BARS["found"]:
+        raise Owed("good weeks and those of another mix have to be told apart first: see monitoring.finds_drift")
     said = {judged.window.name: judged for judged in verdicts.of(SLOWLY)}
     services = {name: [said[w.name] for w in weeks] for name, weeks in grading.get(given).traffic.slow.items()}
     delays = {name: _delay(weeks) for name, weeks in services.items()}

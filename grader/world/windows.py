@@ -165,11 +165,17 @@ class Rules:
 
 
 def drawn_rules(draw: np.random.Generator) -> Rules:
+    """Numbers of one grading, so far from those that are published that whoever carries a copy of them judges otherwise."""
+
+    def number(*ranges: tuple[int, int]) -> int:
+        low, high = ranges[draw.integers(len(ranges))]
+        return int(draw.integers(low, high + 1))
+
     return Rules(
-        min_rows=10 * int(draw.integers(5, 20)),
-        min_labels=int(draw.integers(40, 61)) / 100,
-        max_model_age_days=int(draw.integers(40, 130)),
-        skew_share=int(draw.integers(15, 31)) / 1000,
+        min_rows=10 * number((5, 8), (12, 19)),
+        min_labels=number((38, 44), (56, 62)) / 100,
+        max_model_age_days=number((40, 80), (100, 140)),
+        skew_share=number((10, 14), (26, 35)) / 1000,
     )
 
 
@@ -569,6 +575,7 @@ def _finished(season: Season, rules: Rules, draft: _Draft, name: str, render: bo
 
 
 WITHOUT_LABEL = 0.02  # share of flights that never get one
+NEARLY = 0.03  # by what share of the rows labels are too few, or enough
 LAG = 7.0  # days after the week by which all labels are known
 
 
@@ -593,11 +600,12 @@ def _labels(
         case "later":
             judged = -0.01 * draw.random()
             known = False
-        case "few":
-            judged = LAG * draw.uniform(0.1, 0.8) * rules.min_labels
-            known = False
-        case "enough":
-            judged = LAG * (rules.min_labels + draw.uniform(0.25, 0.35))
+        case "few" | "enough":
+            known = draft.labels == "enough"
+            share = rules.min_labels + (NEARLY if known else -NEARLY)
+            if draft.kind != "good":
+                share *= draw.uniform(0.2, 0.8)
+            judged = float(np.sort(lag)[int(share * len(ids))])
         case "twice" | "strangers":
             some = np.arange(int(0.7 * rules.min_labels * len(there)))
             parts, known = [lines(there[some], late, lag[some])], False
@@ -656,12 +664,12 @@ def _batch(
             return batch, "ok", ()
         case "few differ":
             for name in (one, other, "carrier"):
-                spoil(name, 0.7 * rules.skew_share, nearby if name != "carrier" else lambda v: v + "x")
+                spoil(name, 0.9 * rules.skew_share, nearby if name != "carrier" else lambda v: v + "x")
             return batch, "ok", ()
         case "columns lack":
             return batch.drop(columns=[one, "carrier", "dep_hour"]), "ok", ()
         case "more differ":
-            spoil(one, 1.5 * rules.skew_share, nearby)
+            spoil(one, 1.1 * rules.skew_share, nearby)
             return batch, "skew", (one,)
         case "other clock":
             batch["dep_hour"] = (batch["dep_hour"] + 4) % 24
@@ -674,7 +682,7 @@ def _batch(
             return batch, "skew", ("dest",)
         case "half of the rows":
             batch = batch.iloc[: len(batch) // 2].copy()
-            spoil(other, 1.5 * rules.skew_share, nearby)
+            spoil(other, 1.1 * rules.skew_share, nearby)
             return batch, "skew", (other,)
         case "two columns":
             spoil(one, 0.2, nearby)

@@ -71,7 +71,11 @@ class Reference:
     def drifted(self, rows: pl.DataFrame) -> list[str]:
         """The columns that are not what they are in good weeks."""
         nothing = pl.Series(values=[None] * len(rows))
-        return [name for name, column in self.columns.items() if column.score(rows.get_column(name, default=nothing)) > LIMIT]
+        return [
+            name
+            for name, column in self.columns.items()
+            if column.score(rows.get_column(name, default=nothing)) > LIMIT
+        ]
 
     def fits(self, labelled: pl.DataFrame) -> bool:
         """Whether the answers fit the labels as in good weeks."""
@@ -117,7 +121,9 @@ def main() -> None:
         if window.render:
             wanted.append((window, decisions[-1]))
     if wanted:
-        from flightdelay.reports import write_report  # Evidently takes seconds to import, so only where a report is wanted
+        from flightdelay.reports import (
+            write_report,
+        )  # Evidently takes seconds to import, so only where a report is wanted
 
         normal = pl.concat(week.rows for week in good)
         for window, decision in wanted:

@@ -9,8 +9,6 @@ import polars as pl
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
-from flightdelay.windows import NOT_FEATURES, PROBABILITY
-
 MOST_ROWS = 5_000  # of the reference; more say nothing more in a picture
 BANNER = """<table style="font: 16px sans-serif; margin: 1em; border-spacing: 1em .2em">
 <caption style="text-align: left; padding: .5em 1em"><b>Window {window_id}</b></caption>

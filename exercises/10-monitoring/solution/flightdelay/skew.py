@@ -5,7 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 
-def skewed_columns(served: pl.DataFrame, batch: pl.DataFrame, columns: list[str], share: float, relative: float) -> list[str]:
+def skewed_columns(
+    served: pl.DataFrame, batch: pl.DataFrame, columns: list[str], share: float, relative: float
+) -> list[str]:
     """The columns in which more than a share of the rows differ; the rows stand beside each other, batch columns end in `_batch`."""
     return [
         name
