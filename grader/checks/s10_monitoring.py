@@ -14,6 +14,7 @@ from grader.checks.api import CaseRows, Fault, Finding, Grading, Owed, check, fa
 from grader.checks.statistics import binomial_interval
 from grader.contract.monitoring import ATTRIBUTE, FLAGS, REPORT_MB
 from grader.contract.outputs import Judgement, Monitored, OutputProblem, parse_output
+from grader.contract.sentences import shown
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Unreadable
@@ -88,7 +89,8 @@ class Judged:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    """A few of some names, as a message shows them."""
+    return ", ".join(name[:60] for name in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 @dataclass(frozen=True)
@@ -180,11 +182,11 @@ def read(grading: Grading, ran: Ran, windows: Sequence[Window], what: str) -> Ve
     said: dict[str, Judgement] = {}
     for judgement in found:
         if judgement.window_id in said:
-            raise Fault(f"decisions.json judges the window {judgement.window_id!r} twice")
+            raise Fault(f"decisions.json judges the window {shown(judgement.window_id)} twice")
         said[judgement.window_id] = judgement
     names = {window.name for window in windows}
     if more := said.keys() - names:
-        raise Fault(f"decisions.json judges {min(more)!r}, which is no window; we ran monitor on {what}")
+        raise Fault(f"decisions.json judges {shown(min(more))}, which is no window; we ran monitor on {what}")
     if missing := names - said.keys():
         one = next(window for window in windows if window.name in missing)
         raise Fault(
@@ -229,7 +231,7 @@ def with_all_windows(function: Callable[[Grading], Finding]) -> Callable[[Gradin
     """Let a check lay a list of all windows beside its verdict as windows.csv, when a learner asks why."""
 
     @wraps(function)
-    def shown(grading: Grading) -> Finding:
+    def listed(grading: Grading) -> Finding:
         if not grading.own:
             return function(grading)
         try:
@@ -241,7 +243,7 @@ def with_all_windows(function: Callable[[Grading], Finding]) -> Callable[[Gradin
             raise owed
         return replace(finding, rows=(CaseRows("windows", _all_windows(grading)), *finding.rows))
 
-    return shown
+    return listed
 
 
 def _all_windows(grading: Grading) -> pd.DataFrame:

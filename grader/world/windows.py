@@ -234,8 +234,13 @@ class Season:
     def spread(self) -> dict[str, float]:
         return {name: float(self.table[name].std()) for name in self.moved}
 
-    def week(self, weights: np.ndarray | None = None) -> tuple[pd.DataFrame, np.ndarray]:
-        """Flights of a week in a random order, and whether each was late; `weights` (n,) say how likely each is drawn."""
+    def week(
+        self, more: tuple[np.ndarray, float] | None = None, weights: np.ndarray | None = None
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Flights of a week in a random order, and whether each was late.
+
+        `more` are flights (n,) bool and the share that they shall have; `weights` (n,) say how likely each flight is drawn.
+        """
         import numpy as np
 
         draw = self.draw
@@ -244,9 +249,22 @@ class Season:
         counts = draw.multinomial(count, draw.dirichlet(np.full(DAYS, EVENNESS)))
         parts = []
         for day, of_day in zip(chosen, counts, strict=True):
-            likely = None if weights is None else weights[day] / weights[day].sum()
-            enough = len(day) if likely is None else int((likely > 0).sum())
-            parts.append(draw.choice(day, min(of_day, enough), replace=False, p=likely))
+            if more is not None:
+                which, share = more
+                wanted = day[which[day]]
+                number = min(len(wanted), int(draw.binomial(of_day, share)))
+                others = day[~which[day]]
+                parts.append(
+                    np.concatenate(
+                        [
+                            draw.choice(wanted, number, replace=False),
+                            draw.choice(others, min(of_day - number, len(others)), replace=False),
+                        ]
+                    )
+                )
+            else:
+                likely = None if weights is None else weights[day] / weights[day].sum()
+                parts.append(draw.choice(day, min(of_day, len(day)), replace=False, p=likely))
         at, day = np.concatenate(parts), np.repeat(np.arange(DAYS), [len(part) for part in parts])
         order = draw.permutation(len(at))
         at, day = at[order], day[order]
@@ -409,10 +427,9 @@ def _changed(season: Season) -> list[_Draft]:
         "other mix": lambda season, column: _other_mix(season, column, _toward(season, column), 1.0),
     }
     drafts = [change[kind](season, str(of[n % len(of)])) for kind, of in turns.items() for n in range(EACH)]
-    rate = season.late.mean()
-    weights = _weights(season.late, rate, rate + LATE_POINTS)
+    late_share = season.late.mean() + LATE_POINTS
     for _ in range(EACH):
-        table, late = season.week(weights)
+        table, late = season.week((season.late, late_share))
         drafts.append(_Draft("more late flights", f"{LATE_POINTS:.0%} points more flights are late", table, late))
         says = "the flights with the highest answers are punctual, and those with the lowest late"
         drafts.append(_good(season, "labels turned round", says, turned=True))
@@ -457,20 +474,13 @@ def _other_mix(season: Season, column: str, toward: str | float, strength: float
     values = season.table[column]
     if isinstance(toward, str):
         which = (values == toward).to_numpy()
-        weights = _weights(which, which.mean(), which.mean() + MIX * strength)
+        week = season.week((which, which.mean() + MIX * strength))
         says = f"the share of {column} {toward} is {100 * MIX * strength:.0f} points larger"
     else:
         weights = np.exp(toward * TILT * strength * (values.rank(pct=True).to_numpy() - 0.5))
+        week = season.week(weights=weights)
         says = f"{'high' if toward > 0 else 'low'} values of {column} are drawn {np.exp(TILT * strength):.1f} times as often"
-    return _Draft("other mix", says, *season.week(weights), column=column)
-
-
-def _weights(which: np.ndarray, share: float, wanted: float) -> np.ndarray:
-    """How likely rows have to be drawn for `which`, a share of them all, to become the wanted share; shape (n,)."""
-    import numpy as np
-
-    found: np.ndarray = np.where(which, wanted / share, (1 - wanted) / (1 - share))
-    return found
+    return _Draft("other mix", says, *week, column=column)
 
 
 def _slowly(season: Season) -> list[_Draft]:
@@ -645,10 +655,12 @@ def _batch(
     numbers = [name for name in MOVED if name not in WITH_GAPS]
     one, other = (str(name) for name in draw.permutation(numbers)[:2])
 
-    def spoil(name: str, share: float, change: Any) -> None:
-        full = np.flatnonzero(batch[name].notna())
-        at = draw.permutation(full)[: int(share * len(batch))]
+    def spoil(name: str, count: int, change: Any) -> None:
+        at = draw.permutation(np.flatnonzero(batch[name].notna()))[:count]
         batch.loc[at, name] = change(batch[name].iloc[at])
+
+    def allowed() -> int:
+        return int(rules.skew_share * len(batch))
 
     def nearby(values: pd.Series) -> pd.Series:
         return values + 0.001 * (1 + values.abs())
@@ -664,29 +676,29 @@ def _batch(
             return batch, "ok", ()
         case "few differ":
             for name in (one, other, "carrier"):
-                spoil(name, 0.9 * rules.skew_share, nearby if name != "carrier" else lambda v: v + "x")
+                spoil(name, allowed(), nearby if name != "carrier" else lambda v: v + "x")
             return batch, "ok", ()
         case "columns lack":
             return batch.drop(columns=[one, "carrier", "dep_hour"]), "ok", ()
         case "more differ":
-            spoil(one, 1.1 * rules.skew_share, nearby)
+            spoil(one, allowed() + 2, nearby)
             return batch, "skew", (one,)
         case "other clock":
             batch["dep_hour"] = (batch["dep_hour"] + 4) % 24
             return batch, "skew", ("dep_hour",)
         case "gaps":
-            spoil(one, 0.1, lambda v: v * np.nan)
+            spoil(one, len(batch) // 10, lambda v: v * np.nan)
             return batch, "skew", (one,)
         case "other words":
-            spoil("dest", 0.1, lambda v: v + "x")
+            spoil("dest", len(batch) // 10, lambda v: v + "x")
             return batch, "skew", ("dest",)
         case "half of the rows":
             batch = batch.iloc[: len(batch) // 2].copy()
-            spoil(other, 1.1 * rules.skew_share, nearby)
+            spoil(other, allowed() + 2, nearby)
             return batch, "skew", (other,)
         case "two columns":
-            spoil(one, 0.2, nearby)
-            spoil("origin", 0.2, lambda v: v + "x")
+            spoil(one, len(batch) // 5, nearby)
+            spoil("origin", len(batch) // 5, lambda v: v + "x")
             return batch, "skew", tuple(sorted((one, "origin")))
         case "few rows":
             return batch.iloc[: rules.min_rows - 1], "unknown", ()
