@@ -112,7 +112,7 @@ def show(mine: Workspace, name: str, as_json: bool) -> int:
         fast.show(
             f"{style.paint(fault.name, CYAN)}: after {BEFORE} s {fault.says}; after {BEFORE + DURING} s it is over, and {AFTER} s "
             "more are shown.",
-            f"What to look for: {fault.look_for}", "",
+            f"What to look for: {fault.look_for}", *notes, "",
         )  # fmt: skip
     try:
         why = attend(plan, heard)

@@ -1020,7 +1020,9 @@ def survives_a_kill(grading: Grading) -> Finding:
     lost = [e for e in everything if e.id not in log.entries]
     if lost:
         return failed(
-            f"{what}; requests that were answered and are not in the log", f"{len(lost)} of {len(everything):,}", "none"
+            f"{what}; requests whose answers we had read are not in the log afterwards",
+            f"{len(lost)} of {len(everything):,}",
+            "none",
         )
     if problem := wrong_in(log, everything, record):
         return failed(f"{what}; {problem[0]}", problem[1], problem[2])
@@ -1028,7 +1030,7 @@ def survives_a_kill(grading: Grading) -> Finding:
     more = set(log.entries) - ours
     room = found.in_work + KILLS * CLIENTS + sum(e.asks and not e.id for e in before.before)
     if len(more) > room:
-        return failed(f"{what}; requests in the log that were not answered", f"{len(more)}", f"at most {room}")
+        return failed(f"{what}; the log has requests that we never got an answer to", f"{len(more)}", f"at most {room}")
     return passed("everything that was answered is in the log, once",
                   f"{len(found.answered)} requests around {KILLS} kills, {len(everything):,} in all", "none lost")  # fmt: skip
 
