@@ -69,7 +69,7 @@ class Judged:
             return self.said.data == "drift"
         if kind == "other answers":
             return self.said.prediction == "drift"
-        return self.said.performance == "degraded" if kind == TURNED else self.alarm
+        return self.said.performance == "degraded"
 
     @property
     def judgement(self) -> tuple[object, ...]:
@@ -402,7 +402,7 @@ def finds_drift(grading: Grading) -> Finding:
     """Of each kind of change most weeks are noticed, in the flag that is about it.
 
     Catches: limits so wide that nothing is noticed; means only, so that gaps and new categories pass; nothing said about the answers; a
-    look at the order of answers only, so that a rise of the rate passes. Accepts: any flag for more late flights.
+    look at the order of answers only, so that it passes when far more flights are late. Accepts: more flags than the one.
     """
     verdicts = grading.get(found)
     if verdicts.noise:

@@ -308,9 +308,7 @@ class Judgement(BaseModel):
         for named, flag, alarm in (("columns", self.data, "drift"), ("skewed", self.skew, "skew")):
             if bool(getattr(self, named)) != (flag == alarm):
                 about = "data" if named == "columns" else "skew"
-                raise ValueError(
-                    f"{named} has to name columns where {about} is {alarm}, and to be empty where it is not"
-                )
+                raise ValueError(f"must name columns in {named} where {about} is {alarm}, and only there")
         return self
 
 

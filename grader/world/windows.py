@@ -48,7 +48,7 @@ NULLS = 0.25  # of a column's values are gone
 NEW = 0.08  # of the rows have a category that was never seen
 MIX = 0.20  # points by which the share of a category grows
 TILT = 2.0  # log-odds of being drawn, from the lowest to the highest of a number
-LATE_POINTS = 0.40  # points by which the share of late flights grows
+LATE_POINTS = 0.35  # points by which the share of late flights grows
 ODDS = 1.2  # by which the log-odds of the answers are moved
 STEP = 0.20  # of MIX or TILT, a week, where traffic changes slowly
 
@@ -321,7 +321,7 @@ def season_of(world: World, folder: Path) -> Season:
     names = list(learned.columns)
     texts = [name for name in names if learned[name].dtype == object]
     model = _Model({n: {v: i for i, v in enumerate(sorted(set(learned[n])))} for n in texts}, names)
-    model.fitted = HistGradientBoostingClassifier(max_iter=80, max_leaf_nodes=15, random_state=0).fit(
+    model.fitted = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, random_state=0).fit(
         model.matrix(learned), was_late
     )
     table, late, day = values(world.months[SEASON], None)
