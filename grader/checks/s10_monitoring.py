@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
@@ -210,7 +211,8 @@ def again(grading: Grading) -> dict[str, Judged]:
     """Some windows under other names and without the others, by their old names. Raises Fault."""
     traffic = grading.get(given).traffic
     draw = stream(grading.world().seed or 0, "windows again")
-    alone = [w for w in traffic.of(GOOD) if not w.about["render"] and w.batch is None]
+    weeks = Counter(window.service for window in traffic.windows)
+    alone = [w for w in traffic.of(GOOD) if not w.about["render"] and w.batch is None and weeks[w.service] == 1]
     chosen = [alone[at] for at in draw.permutation(len(alone))[:AGAIN_GOOD]]
     for kind in (*TO_NOTICE, TURNED)[:AGAIN_CHANGED]:
         of_kind = [w for w in traffic.of(kind) if not w.about["render"]]
@@ -241,7 +243,7 @@ def with_all_windows(function: Callable[[Grading], Finding]) -> Callable[[Gradin
         except Owed as owed:
             grading.rows.append(CaseRows("windows", _all_windows(grading)))
             raise owed
-        return replace(finding, rows=(CaseRows("windows", _all_windows(grading)), *finding.rows))
+        return replace(finding, rows=(*finding.rows, CaseRows("windows", _all_windows(grading))))
 
     return listed
 
@@ -257,20 +259,30 @@ def _all_windows(grading: Grading) -> pd.DataFrame:
     records = []
     for window in grading.get(given).traffic.windows:
         judgement = said.get(window.name)
-        expected = {
-            "expected_performance": {True: "known", False: "unknown", None: ""}[window.known],
-            "expected_model_age": "stale" if window.stale else "ok",
-            "expected_skew": f"{window.skew} {' '.join(window.skewed)}".strip(),
-        }
-        got = {f"got_{flag}": getattr(judgement, flag) if judgement else "" for flag in FLAGS}
-        columns = " ".join(judgement.columns) if judgement else ""
-        records.append(
-            {
-                "window": f"windows/{window.name}", "kind": window.kind, "what": window.says, "column": window.column,
-                **expected, **got, "got_columns": columns,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(records).sort_values("kind", ignore_index=True)
+        record = {"window": window.name, "kind": window.kind, "what": window.says, "column": window.column}
+        for flag, expected in _expected(window, grading.get(given).traffic.rules.min_rows).items():
+            record[f"expected_{flag}"], record[f"got_{flag}"] = expected, getattr(judgement, flag) if judgement else ""
+        for names in ("columns", "skewed"):
+            record[f"got_{names}"] = " ".join(getattr(judgement, names)) if judgement else ""
+        record["expected_skewed"] = " ".join(window.skewed)
+        records.append(record | {"service": window.service, "position": window.position})
+    return pd.DataFrame(records).sort_values(["kind", "service", "position"], ignore_index=True)
+
+
+def _expected(window: Window, min_rows: int) -> dict[str, str]:
+    """What has to be said of a window, as far as there is one right answer to each; of good weeks, with few exceptions."""
+    few = len(window.rows) < min_rows
+    kind, known = window.kind, window.known
+    drifts = kind in (*DATA_KINDS, "all null", "a column gone")
+    degraded = kind in (TURNED, "more late flights", "corrected to bad")
+    open_ = kind in ("infinite", "enough rows", SLOWLY)
+    return {
+        "data": "unknown" if few else "drift" if drifts else "" if open_ else "ok",
+        "prediction": "unknown" if few else "drift" if kind == "other answers" else "ok" if kind == GOOD else "",
+        "performance": "unknown" if not known else "degraded" if degraded else "ok" if kind == GOOD else "",
+        "model_age": "stale" if window.stale else "ok",
+        "skew": window.skew,
+    }
 
 
 @check("monitoring.judges_every_window", uses=[given, first, nothing])
@@ -351,10 +363,12 @@ def stays_quiet(grading: Grading) -> Finding:
     if verdicts.silence:
         raise Owed(f"{verdicts.silence}, so it proves nothing that good weeks are quiet: see monitoring.finds_drift")
     alarms = [judged for judged in verdicts.good if judged.alarm]
-    value = f"{_of(len(alarms), len(verdicts.good))} good weeks"
+    value = f"alarms in {_of(len(alarms), len(verdicts.good))} good weeks"
     bar, chart = f"at most {BARS['alarms']:.0f}", _alarms(verdicts)
+    named = Counter(name for judged in alarms for name in judged.said.columns)
+    shown_charts = (chart, _spread(grading.get(given).traffic, [name for name, _ in named.most_common()]))
     if len(alarms) <= BARS["alarms"]:
-        return passed("good weeks raise few alarms", value, bar, chart)
+        return passed("good weeks raise few alarms", value, bar, *shown_charts)
     flags = [flag for judged in alarms for flag in judged.alarms]
     by_flag = ", ".join(f"{flag} in {flags.count(flag)}" for flag in dict.fromkeys(flags))
     why = ""
@@ -364,8 +378,46 @@ def stays_quiet(grading: Grading) -> Finding:
             f". With {columns} columns, a test at the level .05 in each alarms in {1 - 0.95**columns:.0%} of good weeks (multiple "
             "comparisons), and in more where rows of one week are taken for independent"
         )
-    return failed(f"there is an alarm in too many good weeks: {by_flag}{why}", value, bar, chart).showing(
+    return failed(f"there is an alarm in too many good weeks: {by_flag}{why}", value, bar, *shown_charts).showing(
         "alarms_in_good_weeks", _frame(alarms)
+    )
+
+
+def _spread(traffic: Traffic, names: Sequence[str]) -> Chart:
+    """How far good weeks lie from each other in a column of numbers, and how far they would if rows were drawn one by one."""
+    import numpy as np
+    import pandas as pd
+
+    weeks = [week.rows for week in traffic.reference]
+    numbers = [
+        n
+        for n in (*names, "wx_temp", *traffic.features)
+        if n in weeks[0] and pd.api.types.is_float_dtype(weeks[0][n].dtype)
+    ]
+    name = numbers[0]
+    values = [np.sort(week[name].dropna().to_numpy()) for week in weeks]
+    draw = np.random.default_rng(0)
+    every = np.sort(np.concatenate(values))
+
+    def distance(week: np.ndarray) -> float:
+        """Kolmogorov's and Smirnov's, from all good weeks together."""
+        at = np.searchsorted(every, week, side="right") / len(every)
+        return float(np.abs(np.arange(1, len(week) + 1) / len(week) - at).max())
+
+    found = np.sort([distance(week) for week in values])
+    alone = np.sort([distance(np.sort(draw.choice(every, len(week)))) for week in values])
+    share = tuple(round((n + 1) / len(values), 3) for n in range(len(values)))
+    says = (
+        f"in {name}, half of the {len(values)} good weeks of the reference lie further than {np.median(found):.3f} from all together; if "
+        f"their rows had been drawn one by one, half would lie further than {np.median(alone):.3f}"
+    )
+    series = [
+        Series(word, tuple(round(float(d), 4) for d in of), share)
+        for word, of in (("good weeks", found), ("rows drawn one by one", alone))
+    ]
+    title = f"How much good weeks differ: {name}"
+    return charts.line(
+        title, "Kolmogorov-Smirnov distance from all good weeks", "share of weeks at most so far", series, says
     )
 
 
@@ -392,7 +444,10 @@ def _frame(of: Iterable[Judged]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(
-        [{"window": j.place, "what": j.window.says, "got": j.words(), "columns": " ".join(j.said.columns)} for j in of]
+        [
+            {"window": j.window.name, "what": j.window.says, "got": j.words(), "columns": " ".join(j.said.columns)}
+            for j in of
+        ]
     )
 
 
@@ -437,7 +492,7 @@ def names_the_columns(grading: Grading) -> Finding:
     verdicts = grading.get(found)
     noticed = [judged for judged in verdicts.of(*DATA_KINDS) if judged.noticed]
     if verdicts.noise:
-        raise Owed(f"{verdicts.noise}, so it proves nothing what is named: see monitoring.stays_quiet")
+        raise Owed(f"{verdicts.noise}, so naming columns proves nothing: see monitoring.stays_quiet")
     if len(noticed) < BARS["found"] * len(DATA_KINDS):
         raise Owed("most weeks whose features were changed have to be noticed first: see monitoring.finds_drift")
     unnamed = [judged for judged in noticed if judged.window.column not in judged.said.columns]
@@ -585,11 +640,11 @@ def sees_skew(grading: Grading) -> Finding:
     value = f"{len([j for j in compared if j not in wrong])} of {len(compared)} windows with a nightly job"
     if wrong:
         one = wrong[0]
-        got = f"{one.said.skew} {_some(one.said.skewed)}".strip()
+        got = f"{one.said.skew}{f' in {_some(one.said.skewed)}' if one.said.skewed else ''}"
+        wanted = f"{one.window.skew}{f' in {_some(one.window.skewed)}' if one.window.skewed else ''}"
         return failed(
-            f"{_difference(one.window)}, and skew is {got} ({one.place})",
-            value, f"{one.window.skew} {_some(one.window.skewed)}".strip(),
-        )  # fmt: skip
+            f"{_difference(one.window)}; what was said is {got}, and should be {wanted} ({one.place})", value, "all"
+        ).showing("side_by_side", _side_by_side(one))
     return passed("differences between service and nightly job are found, column by column", value, "all")
 
 
@@ -597,17 +652,34 @@ def _difference(window: Window) -> str:
     """How a window and its nightly job compare."""
     if window.batch is None:
         return "a window has no batch.parquet"
-    rows = window.rows.set_index("row_id")
-    shared = window.batch[window.batch["row_id"].isin(rows.index)]
-    what = "; they are the same but for the order of rows, rounding, or few of them"
-    if window.skewed:
-        name = window.skewed[0]
-        one, other = rows[name].loc[shared["row_id"]].to_numpy(), shared[name].to_numpy()
-        apart = sum(
-            not (a == b or (a != a and b != b) or (a is None and b is None)) for a, b in zip(one, other, strict=True)
-        )
-        what = f"; in {name} {apart:,} differ"
-    return f"the rows and batch.parquet of a window share {len(shared):,} rows{what}"
+    pairs = _pairs(window, window.skewed[:1])
+    said = f"the rows and batch.parquet of a window share {len(pairs):,} rows"
+    if not window.skewed:
+        return f"{said}, which differ in nothing but their order, nulls in both, the last digits, or a share of rows that is allowed"
+    return f"{said}, and in {window.skewed[0]} {int(pairs['differs'].sum()):,} of them differ"
+
+
+def _pairs(window: Window, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows that a window and its nightly job share, with the values of both in some columns, and whether any of them differs."""
+    assert window.batch is not None
+    names = ["row_id", *columns]
+    pairs = window.rows[names].merge(window.batch[names], on="row_id", suffixes=("_served", "_batch"))
+    differs = pairs["row_id"].isna()
+    for name in columns:
+        one, other = pairs[f"{name}_served"], pairs[f"{name}_batch"]
+        differs |= (one != other) & ~(one.isna() & other.isna())
+    return pairs.assign(differs=differs)
+
+
+def _side_by_side(judged: Judged) -> pd.DataFrame:
+    """The columns that are skewed or were called so, as the service and the nightly job have them, those rows first that differ."""
+    import pandas as pd
+
+    batch = judged.window.batch
+    if batch is None:
+        return pd.DataFrame()
+    columns = [name for name in dict.fromkeys((*judged.window.skewed, *judged.said.skewed)) if name in batch.columns]
+    return _pairs(judged.window, columns[:4]).sort_values("differs", ascending=False)
 
 
 @check("monitoring.judges_each_window_alone", uses=[given, first, found, again])

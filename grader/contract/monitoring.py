@@ -47,7 +47,7 @@ WINDOW_RULES = (
     "weeks do: in some it storms. What a good week may look like is all there. Every one of its windows has all labels.",
     "Windows with a `now` may hold what became known after it, as any backtest does. What was not known at `now` may not be used.",
     "A window may have columns that the reference does not have; nothing is said about them. A column of the reference that it does not "
-    "have counts as one of nulls. NaN counts as null.",
+    "have counts as one of nulls. NaN counts as null; an infinite number is a value.",
 )
 FLAG_RULES = (
     "`data`: `drift` if the features of the window are not what they are in good weeks, and then `columns` names those that are not; "
@@ -55,16 +55,19 @@ FLAG_RULES = (
     "`prediction`: `drift` if the answers are not what they are in good weeks; `unknown` like `data`.",
     "`performance`: `degraded` if the answers fit the labels worse than in good weeks; `unknown` if, of the rows of the window, a share "
     "smaller than `min_labels` has a label that was known at `now`, or if there are no rows. Where a label was corrected, the one that "
-    "became known last counts, of those known at `now`. Labels of rows that are not in the window count for nothing.",
+    "became known last counts, of those known at `now`. Labels of rows that are not in the window count for nothing. `min_rows` does not "
+    "matter here.",
     "`model_age`: `stale` if from `model_train_end` to the day of `now` (UTC) more than `max_model_age_days` days have passed.",
     "`skew`: `skew` if, in some column of the reference that the window's rows and `batch.parquet` both have, the share of the rows in "
     "both that differ is larger than `skew_share`, and then `skewed` names those columns; `unknown` if fewer than `min_rows` rows are in "
-    "both. Numbers differ if they lie further apart than `skew_relative` times the larger of their sizes; a null differs from a value.",
+    "both. Numbers differ if they lie further apart than `skew_relative` times the larger of their sizes; a null differs from a value "
+    "and not from a null.",
 )
 COMPANY_RULES = (
-    "What a window gets depends on it, on the reference, and at most on windows of the same service before it. Alone and in other "
-    "company, and in a folder of another name, it gets the same.",
-    "At most one good week in twenty may raise an alarm, over `data`, `prediction` and `performance` together.",
+    "What a window gets depends on it, on the reference, and at most on earlier windows of the same service, which are there whenever the "
+    "window is. In other company, and in a folder of another name, it gets the same.",
+    "Aim at an alarm in at most one good week of twenty, over `data`, `prediction` and `performance` together. How many the grader lets "
+    "pass says the brief: chance has to have its share.",
 )
 REPORT_RULES = (
     f"A report is one page of at most {REPORT_MB} MB that opens without a network: nothing in it is loaded from elsewhere.",

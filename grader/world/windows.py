@@ -372,9 +372,11 @@ def make_traffic(world: World, folder: Path) -> Traffic:
         logit = np.log(found / (1 - found)) + draft.odds
         draft.probability = 1 / (1 + np.exp(-logit))
     names = [f"w{n:05x}" for n in draw.choice(16**5, len(every), replace=False)]
-    rendered = _rendered(drafts, draw)
+    rendered, before = _rendered(drafts, draw), set(reference)
     made = [
-        _finished(season, rules, draft, name, draft in rendered, world.year + 1)
+        _finished(
+            season, rules, draft, name, draft in rendered, world.year + 1 - (draft in before) * int(draw.integers(1, 5))
+        )
         for draft, name in zip(every, names, strict=True)
     ]
     windows = made[len(reference) :]
@@ -480,7 +482,7 @@ def _other_mix(season: Season, column: str, toward: str | float, strength: float
         weights = np.exp(toward * TILT * strength * (values.rank(pct=True).to_numpy() - 0.5))
         week = season.week(weights=weights)
         says = f"{'high' if toward > 0 else 'low'} values of {column} are drawn {np.exp(TILT * strength):.1f} times as often"
-    return _Draft("other mix", says, *week, column=column)
+    return _Draft("other mix", says if strength else "nothing is changed yet", *week, column=column)
 
 
 def _slowly(season: Season) -> list[_Draft]:
