@@ -13,7 +13,7 @@ from grader.verdict import Outcome
 
 EXPENSIVE = "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants it should kill
 
-LONG = ("04", "05", "06", "07", "08", "09")  # half a minute a mutant; the long run asks all
+LONG = ("04", "05", "06", "07", "08", "09", "10")  # half a minute a mutant; the long run asks all
 CRITICAL = {check.id for check in stages.all_checks() if check.critical}
 
 STAGES = [stage.id for stage in stages.all_stages()]
@@ -131,6 +131,7 @@ def test_an_empty_submission_passes_nothing(stage, tmp_path):
         ("07", ("train", "pipeline")),
         ("08", ("train", "predict", "serve")),
         ("09", ("train", "predict", "serve", "export-log", "ops")),
+        ("10", ("monitor",)),
     ],
 )
 def test_commands_that_do_nothing_pass_nothing(stage, names, tmp_path):

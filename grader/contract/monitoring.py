@@ -42,12 +42,14 @@ WINDOW_KEYS = (
 )
 WINDOW_RULES = (
     "A window is a week of one service: about a thousand rows of seven days, in any order. The features are those of stage 04 and some "
-    "more, whose names you learn from the reference.",
+    "more, whose names you learn from the reference. All rows are of flights that landed, but a few never get a label.",
     "The reference is a folder of windows too: weeks of the same season in years before, all of them known to be good. They differ, as "
-    "weeks do: in some it storms. What a good week may look like is all there. Every one of its windows has all labels.",
-    "Windows with a `now` may hold what became known after it, as any backtest does. What was not known at `now` may not be used.",
+    "weeks do: each has days of its own, and in some it storms. Every one of its windows has as many labels as there will ever be.",
+    "A window may hold what became known after its `now`, as any backtest does. What was not known at `now` may not be used. Labels of "
+    "one row that became known at the same time say the same.",
     "A window may have columns that the reference does not have; nothing is said about them. A column of the reference that it does not "
-    "have counts as one of nulls. NaN counts as null; an infinite number is a value.",
+    "have counts as one of nulls. NaN counts as null; an infinite number is a value, which differs from all others. `probability` is "
+    "never null.",
 )
 FLAG_RULES = (
     "`data`: `drift` if the features of the window are not what they are in good weeks, and then `columns` names those that are not; "
@@ -72,6 +74,6 @@ COMPANY_RULES = (
 REPORT_RULES = (
     f"A report is one page of at most {REPORT_MB} MB that opens without a network: nothing in it is loaded from elsewhere.",
     f"It says what `decisions.json` says: for each flag an element that is shown, with the attribute `{ATTRIBUTE}` naming the flag and "
-    f'its value as text, `<b {ATTRIBUTE}="data">drift</b>`; for `columns` and `skewed` the names, with commas between them. Everything '
-    "else is yours to shape.",
+    f'its value as text, `<b {ATTRIBUTE}="data">drift</b>`; for `columns` and `skewed` the names, with commas between them, and nothing '
+    "where there are none. Everything else is yours to shape.",
 )
