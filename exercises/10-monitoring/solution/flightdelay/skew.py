@@ -8,7 +8,7 @@ import polars as pl
 def skewed_columns(
     served: pl.DataFrame, batch: pl.DataFrame, columns: list[str], share: float, relative: float
 ) -> list[str]:
-    """The columns in which more than a share of the rows differ; the rows stand beside each other, batch columns end in `_batch`."""
+    """The columns in which more than a share of the rows differ, of two tables with the same rows in the same order."""
     return [
         name
         for name in columns
@@ -32,6 +32,8 @@ def _differs(one: pl.Series, other: pl.Series, relative: float) -> pl.Series:
 def side_by_side(served: pl.DataFrame, batch: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows that both have, in the same order."""
     shared = served.select("row_id").join(batch.select("row_id").unique(), on="row_id", maintain_order="left")
-    return (
-        shared.join(table.unique("row_id"), on="row_id", how="left", maintain_order="left") for table in (served, batch)
-    )
+    return _picked(served, shared), _picked(batch, shared)
+
+
+def _picked(table: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.join(table.unique("row_id"), on="row_id", how="left", maintain_order="left")
