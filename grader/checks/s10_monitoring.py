@@ -265,8 +265,11 @@ def _all_windows(grading: Grading) -> pd.DataFrame:
         for names in ("columns", "skewed"):
             record[f"got_{names}"] = " ".join(getattr(judgement, names)) if judgement else ""
         record["expected_skewed"] = " ".join(window.skewed)
-        records.append(record | {"service": window.service, "position": window.position})
-    return pd.DataFrame(records).sort_values(["kind", "service", "position"], ignore_index=True)
+        wrong = any(record[f"expected_{flag}"] not in ("", record[f"got_{flag}"]) for flag in FLAGS)
+        wrong = wrong or sorted(window.skewed) != sorted(judgement.skewed if judgement else ())
+        records.append(record | {"as_expected": not wrong, "service": window.service, "position": window.position})
+    table = pd.DataFrame(records).sort_values(["as_expected", "kind", "service", "position"], ignore_index=True)
+    return table[["window", "as_expected", *table.columns.drop(["window", "as_expected"])]]
 
 
 def _expected(window: Window, min_rows: int) -> dict[str, str]:
@@ -416,9 +419,7 @@ def _spread(traffic: Traffic, names: Sequence[str]) -> Chart:
         for word, of in (("good weeks", found), ("rows drawn one by one", alone))
     ]
     title = f"How much good weeks differ: {name}"
-    return charts.line(
-        title, "Kolmogorov-Smirnov distance from all good weeks", "share of weeks at most so far", series, says
-    )
+    return charts.line(title, "KS distance from all good weeks", "share of weeks at most so far", series, says)
 
 
 def _of(hits: int, count: int) -> str:
