@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 
 PROBABILITY = "probability"
-NOT_FEATURES = ("row_id", PROBABILITY)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from flightdelay.drift import LIMIT, Column, Usual, usual
 from flightdelay.files import write_whole
 from flightdelay.fit import misfit
 from flightdelay.skew import side_by_side, skewed_columns
-from flightdelay.windows import NOT_FEATURES, PROBABILITY, Window, windows
+from flightdelay.windows import PROBABILITY, Window, windows
 
 MISFIT_LIMIT = 4.0  # as drift.LIMIT; there are few measures, so less room is needed
 
@@ -54,28 +54,22 @@ class Decision:
 class Reference:
     """What good weeks are like."""
 
-    columns: dict[str, Column]
-    answers: Column
+    columns: dict[str, Column]  # the features, and the answers
     misfit: dict[str, Usual]
 
     @classmethod
     def learn(cls, weeks: Sequence[Window]) -> Reference:
-        names = [name for name in weeks[0].rows.columns if name not in NOT_FEATURES]
+        names = [name for name in weeks[0].rows.columns if name != "row_id"]
         fits = [misfit(week.labelled) for week in weeks]
         return cls(
             {name: Column.learn([week.rows[name] for week in weeks]) for name in names},
-            Column.learn([week.rows[PROBABILITY] for week in weeks]),
             {measure: usual([fit[measure] for fit in fits]) for measure in fits[0]},
         )
 
-    def drifted(self, rows: pl.DataFrame) -> list[str]:
-        """The columns that are not what they are in good weeks."""
+    def scores(self, rows: pl.DataFrame) -> dict[str, float]:
+        """How remarkable each column is; more than LIMIT is not what it is in good weeks."""
         nothing = pl.Series(values=[None] * len(rows))
-        return [
-            name
-            for name, column in self.columns.items()
-            if column.score(rows.get_column(name, default=nothing)) > LIMIT
-        ]
+        return {name: column.score(rows.get_column(name, default=nothing)) for name, column in self.columns.items()}
 
     def fits(self, labelled: pl.DataFrame) -> bool:
         """Whether the answers fit the labels as in good weeks."""
@@ -85,8 +79,9 @@ class Reference:
 def judge(window: Window, reference: Reference, rules: Rules) -> Decision:
     rows = window.rows
     enough = len(rows) >= rules.min_rows
-    columns = reference.drifted(rows) if enough else []
-    other_answers = enough and reference.answers.score(rows[PROBABILITY]) > LIMIT
+    scores = reference.scores(rows) if enough else {}
+    columns = [name for name, score in scores.items() if score > LIMIT and name != PROBABILITY]
+    other_answers = enough and scores[PROBABILITY] > LIMIT
     known = len(rows) > 0 and len(window.labelled) >= rules.min_labels * len(rows)
     age = (window.now.astimezone(UTC).date() - window.model_train_end).days
     compared, skewed = 0, []
@@ -121,13 +116,13 @@ def main() -> None:
         if window.render:
             wanted.append((window, decisions[-1]))
     if wanted:
-        from flightdelay.reports import (
-            write_report,
-        )  # Evidently takes seconds to import, so only where a report is wanted
+        # Evidently takes seconds to import, so only where a report is wanted.
+        from flightdelay.reports import write_report
 
         normal = pl.concat(week.rows for week in good)
         for window, decision in wanted:
-            write_report(given.out / f"{window.name}.html", asdict(decision), normal, window.rows)
+            scores = reference.scores(window.rows) if len(window.rows) else {}
+            write_report(given.out / f"{window.name}.html", asdict(decision), scores, normal, window.rows)
     write_whole(given.out / "decisions.json", json.dumps({"windows": [asdict(d) for d in decisions]}).encode())
 
 
