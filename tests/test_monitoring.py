@@ -14,8 +14,9 @@ import pytest
 from grader import home, stages
 from grader.checks import s10_monitoring as stage
 from grader.contract.outputs import Judgement, Monitored, OutputProblem, parse_output
+from grader.sandbox import Limits
 from grader.sandbox.reader import Reader, Unreadable
-from grader.world import build
+from grader.world import build, windows
 from grader.world.windows import (
     CATEGORIES,
     DATA_KINDS,
@@ -120,6 +121,29 @@ def test_changed_weeks_are_changed_by_the_stated_sizes(traffic):
     odds = [np.log(w.rows["probability"] / (1 - w.rows["probability"])).mean() for w in traffic.of("other answers")]
     usual = np.mean([np.log(w.rows["probability"] / (1 - w.rows["probability"])).mean() for w in traffic.reference])
     assert np.abs(np.array(odds) - usual).min() > 0.7
+
+
+def test_the_brief_states_the_sizes_and_the_bars():
+    brief = " ".join((home.exercises() / "10-monitoring" / "README.md").read_text().split())
+    bars = stages.find("10").bars
+    for said in (
+        f"{100 * windows.NULLS:.0f} % of the values of a column are gone",
+        f"{100 * windows.NEW:.0f} % of the rows have a carrier",
+        f"has {100 * MIX:.0f} points more of the flights",
+        f"up to {np.exp(windows.TILT):.0f} times as often",
+        f"{100 * windows.LATE_POINTS:.0f} points more of the flights are late",
+        f"moved by {windows.ODDS}",
+        f"{REFERENCE_WEEKS} good weeks",
+        f"{QUIET} good weeks. At most {bars['alarms']:.0f} may",
+        f"{EACH} of each of seven kinds, of which at least {bars['found']:.0f}",
+        f"{windows.SERIES} services of {windows.LENGTH} weeks",
+        f"{bars['slow']:.0f} of them have to be noticed by the sixth week",
+        f"There are {Limits().seconds:.0f} seconds for all of them",
+        f"{100 * bars['named']:.0f} % have to name the column",
+    ):
+        assert said in brief, said
+    assert bars["slow_weeks"] == 6
+    assert len(KINDS) == 7
 
 
 def test_good_weeks_and_the_reference_are_drawn_alike(traffic):
