@@ -14,6 +14,7 @@ from grader.verdict import Outcome
 EXPENSIVE = "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants it should kill
 
 LONG = ("04", "05", "06", "07", "08", "09", "10")  # half a minute a mutant; the long run asks all
+NEWEST = 3  # of those that the short run asks a mutant of
 CRITICAL = {check.id for check in stages.all_checks() if check.critical}
 
 STAGES = [stage.id for stage in stages.all_stages()]
@@ -37,13 +38,15 @@ def test_the_reference_passes_every_check(stage):
 def first_of_each_check() -> list[Mutant]:
     """For each check the first mutant that dies by it alone.
 
-    Of stages whose programs take long, for critical checks only, and for one of them where a newer stage is there.
+    Of stages whose programs take long, for critical checks of the newest ones only, and for one of them where a newer stage is there.
     """
     first: dict[frozenset[str], Mutant] = {}
     seen = set()
     for mutant in mutants():
         long, newest = mutant.stage in LONG, mutant.stage == STAGES[-1]
         if len(mutant.kills) != 1 or mutant.may or (long and not mutant.kills <= CRITICAL):
+            continue
+        if long and mutant.stage not in LONG[-NEWEST:]:
             continue
         if mutant.kills not in first and not (long and not newest and mutant.stage in seen):
             first[mutant.kills] = mutant
