@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,8 @@ def test_slow_changes_begin_as_nothing_and_grow(traffic):
     for weeks in traffic.slow.values():
         assert [w.position for w in weeks] == list(range(10))
         assert len({w.column for w in weeks}) == 1
+        starts = [pd.Timestamp(w.about["start"]) for w in weeks]
+        assert {later - earlier for earlier, later in pairwise(starts)} == {pd.Timedelta(days=7)}
         assert weeks[ONSET - 1].says != weeks[-1].says
 
 

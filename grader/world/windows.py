@@ -227,7 +227,7 @@ class Season:
     late: np.ndarray
     days: list[list[np.ndarray]]
     moved: dict[str, tuple[float, float]]
-    model: Any
+    model: _Model
     draw: np.random.Generator
 
     @cached_property
@@ -562,7 +562,8 @@ def _finished(season: Season, rules: Rules, draft: _Draft, name: str, render: bo
         order = np.argsort(draft.probability, kind="stable")
         late = late.copy()
         late[order] = draft.late[order[::-1]]
-    start = pd.Timestamp(year, 4, 1, tz="UTC") + pd.Timedelta(days=7 * (draft.position + int(draw.integers(3))))
+    begun = int(draft.service[1:]) % 3  # weeks after the first of the season
+    start = pd.Timestamp(year, 4, 1, tz="UTC") + pd.Timedelta(days=DAYS * (draft.position + begun))
     start -= pd.Timedelta(days=start.dayofweek)
     end = start + pd.Timedelta(days=DAYS)
     labels, judged_after, known = _labels(draft, rows["row_id"].to_numpy(), late, end, draw, rules)
