@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -104,6 +105,34 @@ def check(
     def bind(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
         function.__mlekit_check__ = Check(id, function, tuple(uses))  # type: ignore[attr-defined]
         return function
+
+    return bind
+
+
+def with_list(
+    name: str, table: Callable[[Grading], pd.DataFrame], first: bool = False
+) -> Callable[[Callable[[Grading], Finding]], Callable[[Grading], Finding]]:
+    """Let a check lay a table of all that was given beside its verdict as `name`.csv, whatever the verdict, when a learner asks why.
+
+    It stands after the rows at fault, or `first`.
+    """
+
+    def bind(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
+        @wraps(function)
+        def listed(grading: Grading) -> Finding:
+            if not grading.own:
+                return function(grading)
+            try:
+                finding = function(grading)
+            except Fault as fault:
+                finding = Finding(Outcome.FAIL, str(fault))
+            except Owed as owed:
+                grading.rows.append(CaseRows(name, table(grading)))
+                raise owed
+            every = CaseRows(name, table(grading))
+            return replace(finding, rows=(every, *finding.rows) if first else (*finding.rows, every))
+
+        return listed
 
     return bind
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from functools import wraps
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader import stages
 from grader.checks import charts
-from grader.checks.api import CaseRows, Fault, Finding, Grading, Owed, check, failed, passed, work
+from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, with_list, work
 from grader.contract.outputs import FeedReport, OutputProblem, parse_output
 from grader.contract.rules import BY_NAME
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Read, Table, Unreadable
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
-from grader.verdict import Chart, Outcome
+from grader.verdict import Chart
 from grader.world import feeds, write_data
 from grader.world.delivery import Feed
 from grader.world.feed_kinds import PERSONAL, SPOILED, UNUSUAL
@@ -255,25 +254,6 @@ def _column(table: Table, name: str, said: str) -> list[Any]:
     return column.values or [None] * table.rows
 
 
-def with_all_feeds(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
-    """Let a check lay all feeds beside its verdict as feeds.csv, whatever the verdict, when a learner asks why."""
-
-    @wraps(function)
-    def shown(grading: Grading) -> Finding:
-        if not grading.own:
-            return function(grading)
-        try:
-            finding = function(grading)
-        except Fault as fault:
-            finding = Finding(Outcome.FAIL, str(fault))
-        except Owed as owed:
-            grading.rows.append(CaseRows("feeds", _all_feeds(grading)))
-            raise owed
-        return replace(finding, rows=(CaseRows("feeds", _all_feeds(grading)), *finding.rows))
-
-    return shown
-
-
 def _all_feeds(grading: Grading) -> pd.DataFrame:
     """One row a feed: where it lies, what it is, what should have been said of it and what was."""
     import pandas as pd
@@ -294,6 +274,9 @@ def _all_feeds(grading: Grading) -> pd.DataFrame:
     records.sort(key=lambda record: record[2::2] == record[3::2])  # what differs first
     columns = ["feed", "what", "expected_status", "got_status", "expected_findings", "got_findings"]
     return pd.DataFrame(records, columns=columns)
+
+
+with_all_feeds = with_list("feeds", _all_feeds, first=True)
 
 
 @check("data_contract.adds_up", uses=[given, company, nothing])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import stages
 from grader.checks import charts, running
-from grader.checks.api import CaseRows, Fault, Finding, Grading, Owed, check, failed, passed, work
+from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, with_list, work
 from grader.checks.statistics import binomial_interval
 from grader.contract.monitoring import ATTRIBUTE, FLAGS, REPORT_MB
 from grader.contract.outputs import Judgement, Monitored, OutputProblem, parse_output
@@ -20,7 +20,7 @@ from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Unreadable
 from grader.submission import Ran
-from grader.verdict import Chart, Outcome, Series
+from grader.verdict import Chart, Series
 from grader.world import windows as world
 from grader.world.build import stream
 from grader.world.windows import DATA_KINDS, ONSET, Traffic, Window
@@ -229,25 +229,6 @@ def again(grading: Grading) -> dict[str, Judged]:
     return {window.name: judged for window, judged in zip(chosen, verdicts.every, strict=True)}
 
 
-def with_all_windows(function: Callable[[Grading], Finding]) -> Callable[[Grading], Finding]:
-    """Let a check lay a list of all windows beside its verdict as windows.csv, when a learner asks why."""
-
-    @wraps(function)
-    def listed(grading: Grading) -> Finding:
-        if not grading.own:
-            return function(grading)
-        try:
-            finding = function(grading)
-        except Fault as fault:
-            finding = Finding(Outcome.FAIL, str(fault))
-        except Owed as owed:
-            grading.rows.append(CaseRows("windows", _all_windows(grading)))
-            raise owed
-        return replace(finding, rows=(*finding.rows, CaseRows("windows", _all_windows(grading))))
-
-    return listed
-
-
 def _all_windows(grading: Grading) -> pd.DataFrame:
     """One row a window: where it lies, what is the matter with it, and what was said of it."""
     import pandas as pd
@@ -288,6 +269,9 @@ def _expected(window: Window, min_rows: int) -> dict[str, str]:
     }
 
 
+with_all_windows = with_list("windows", _all_windows)
+
+
 @check("monitoring.judges_every_window", uses=[given, first, nothing])
 @with_all_windows
 def judges_every_window(grading: Grading) -> Finding:
@@ -322,9 +306,7 @@ def judges_every_window(grading: Grading) -> Finding:
                 f"of a window we know that {window.says}{column}, and it was not said ({judged.place})",
                 judged.words(), f"data drift{f' ({window.column})' if window.column else ''}",
             )  # fmt: skip
-    ran = grading.get(nothing)
-    if read(grading, ran, [], "an empty folder of windows").every:
-        raise Fault("we ran monitor on an empty folder of windows, and it judged some")
+    read(grading, grading.get(nothing), [], "an empty folder of windows")
     return passed(
         "every window is judged, and unknown is said where there are too few rows",
         f"{len(verdicts.every)} windows",

@@ -549,19 +549,30 @@ def _rendered(drafts: list[_Draft], draw: np.random.Generator) -> set[_Draft]:
     return {some[draw.integers(len(some))] for some in wanted}
 
 
+def _row_ids(draw: np.random.Generator, count: int) -> list[str]:
+    return [f"r{n:010x}" for n in draw.integers(16**10, size=count)]
+
+
+def _turned(late: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """As many late flights, in the reverse of the order of the answers; shape (n,)."""
+    import numpy as np
+
+    order = np.argsort(probability, kind="stable")
+    found: np.ndarray = np.empty_like(late)
+    found[order] = late[order[::-1]]
+    return found
+
+
 def _finished(season: Season, rules: Rules, draft: _Draft, name: str, render: bool, year: int) -> Window:
     """The window as it is handed out."""
-    import numpy as np
     import pandas as pd
 
     draw, late = season.draw, draft.late
     rows = draft.table.copy()
-    rows.insert(0, "row_id", [f"r{n:010x}" for n in draw.integers(16**10, size=len(rows))])
+    rows.insert(0, "row_id", _row_ids(draw, len(rows)))
     rows["probability"] = draft.probability
     if draft.turned:
-        order = np.argsort(draft.probability, kind="stable")
-        late = late.copy()
-        late[order] = draft.late[order[::-1]]
+        late = _turned(late, draft.probability)
     begun = int(draft.service[1:]) % 3  # weeks after the first of the season
     start = pd.Timestamp(year, 4, 1, tz="UTC") + pd.Timedelta(days=DAYS * (draft.position + begun))
     start -= pd.Timedelta(days=start.dayofweek)
@@ -625,15 +636,9 @@ def _labels(
             if draft.labels == "twice":
                 parts.append(lines(there[some], late, lag[some]))
             else:
-                parts.append(
-                    lines(there, late, lag).assign(
-                        row_id=[f"r{n:010x}" for n in draw.integers(16**10, size=len(there))]
-                    )
-                )
+                parts.append(lines(there, late, lag).assign(row_id=_row_ids(draw, len(there))))
         case "corrected":
-            order = np.argsort(draft.probability, kind="stable")
-            wrong = late.copy()
-            wrong[order] = late[order[::-1]]
+            wrong = _turned(late, draft.probability)
             parts = [lines(there, wrong, lag / 2), lines(there, late, LAG / 2 + lag / 2)]
             parts.append(lines(there, wrong, judged + 0.1 + lag))
     table = pd.concat(parts, ignore_index=True)
@@ -706,5 +711,5 @@ def _batch(
         case "few rows":
             return batch.iloc[: rules.min_rows - 1], "unknown", ()
         case _:
-            batch["row_id"] = [f"r{n:010x}" for n in draw.integers(16**10, size=len(batch))]
+            batch["row_id"] = _row_ids(draw, len(batch))
             return batch, "unknown", ()
