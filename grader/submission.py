@@ -326,13 +326,17 @@ class Submission:
         tracking: Path | None = None,
         state: Path | None = None,
         printed: Path | None = None,
+        beside: Running | None = None,
     ) -> Running:
         """Start a command that goes on, with the loopback of the grading and copies of a store and a state.
 
         Without, it goes on with those that an earlier start left in `out`, or with empty ones. What it prints is appended to
-        `printed`.
+        `printed`. `beside` is a command that goes on, whose store it shares.
         """
-        if (out / "out").exists():
+        store: Mount | None
+        if beside is not None:
+            given, store = self._state(out, state), Mount(beside.out / stores.NAME, stores.NAME, writable=True)
+        elif (out / "out").exists():
             given = Mount(out / "state", "state", writable=True)
             there = (out / stores.NAME).is_dir()
             store = Mount(out / stores.NAME, stores.NAME, writable=True) if there else None

@@ -81,7 +81,8 @@ class Series:
 class Chart:
     """A picture of what a check measured, as numbers: aggregates, never rows of data.
 
-    `says` tells what it shows to whoever cannot see it; `reference` is the series that stands for the bar or the ideal.
+    `says` tells what it shows to whoever cannot see it; `reference` is the series that stands for the bar or the ideal;
+    `marks` are points on a line chart at which something happened, one series for each kind of thing.
     """
 
     kind: ChartKind
@@ -91,6 +92,7 @@ class Chart:
     series: tuple[Series, ...]
     says: str
     reference: Series | None = None
+    marks: tuple[Series, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,8 @@ def _grade(data: dict[str, Any]) -> Grade:
 def _chart(data: dict[str, Any]) -> Chart:
     reference = None if data["reference"] is None else _series(data["reference"])
     series = tuple(_series(one) for one in data["series"])
-    return _make(Chart, data, kind=ChartKind(data["kind"]), series=series, reference=reference)
+    marks = tuple(_series(one) for one in data.get("marks", ()))
+    return _make(Chart, data, kind=ChartKind(data["kind"]), series=series, reference=reference, marks=marks)
 
 
 def _series(data: dict[str, Any]) -> Series:

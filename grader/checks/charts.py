@@ -132,3 +132,8 @@ def bars(title: str, x: str, y: str, series: Sequence[Series], says: str) -> Cha
 def line(title: str, x: str, y: str, series: Sequence[Series], says: str) -> Chart:
     """Lines through the points of each series."""
     return Chart(ChartKind.LINE, title, x, y, tuple(series), says)
+
+
+def marked(title: str, x: str, y: str, series: Sequence[Series], marks: Sequence[Series], says: str) -> Chart:
+    """Lines through the points of each series, and on them the points at which something happened."""
+    return Chart(ChartKind.LINE, title, x, y, tuple(series), says, marks=tuple(marks))

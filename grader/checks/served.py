@@ -111,6 +111,10 @@ class Service:
     printed: Path
     """All that it prints, over all starts."""
     running: Running | None = None
+    beside: Running | None = None
+    """A command that goes on, whose store it looks at instead of a copy of `store`."""
+    reads: tuple[Path, Path] | None = None
+    """The data and the folder of the use case, where they are not those of stage 06."""
 
     @property
     def url(self) -> str:
@@ -123,8 +127,8 @@ class Service:
 
     def start(self, before: Sequence[Argument] = (), tools: Sequence[Mount] = ()) -> None:
         """Start it, or start it again where it left off; `before` is a program of ours, in `tools`, that runs it. Raises Owed."""
-        given_ = self.grading.get(given)
-        source, settings = Mount(given_.data, "data"), Mount(given_.settings, "given")
+        data, use_case = self.reads or (self.grading.get(given).data, self.grading.get(given).settings)
+        source, settings = Mount(data, "data"), Mount(use_case, "given")
         argv: list[Argument] = [
             *before, *running.command(self.grading, "serve"), "--usecase", settings / "usecase.toml", "--data", source,
         ]  # fmt: skip
@@ -133,8 +137,9 @@ class Service:
             "MLEKIT_HOST": HOST, "MLEKIT_PORT": str(self.port), "MLEKIT_REFRESH_SECONDS": str(REFRESH_SECONDS),
         }  # fmt: skip
         self.running = self.grading.submission.start(
-            "serve", argv, [source, settings, *tools], self.out, limits, env, tracking=self.store, printed=self.printed
-        )
+            "serve", argv, [source, settings, *tools], self.out, limits, env, tracking=None if self.beside else self.store,
+            printed=self.printed, beside=self.beside,
+        )  # fmt: skip
 
     def ended(self) -> Ran | None:
         return None if self.running is None else self.running.ended()

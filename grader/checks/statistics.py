@@ -70,6 +70,16 @@ def binomial_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[
     return low, high
 
 
+def mean_by_cluster(values: np.ndarray, cluster: np.ndarray) -> tuple[float, float]:
+    """The mean of values (n,) and its standard error where those of one `cluster` (n,) are alike (Liang & Zeger 1986)."""
+    import numpy as np
+
+    mean = values.mean()
+    _, which = np.unique(cluster, return_inverse=True)
+    off = np.bincount(which, values - mean)
+    return float(mean), float(np.sqrt((off**2).sum()) / len(values))
+
+
 def _at_most(hits: int, count: int, p: float) -> float:
     """The probability of at most so many hits."""
     return sum(math.comb(count, k) * p**k * (1 - p) ** (count - k) for k in range(hits + 1))

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader import stores
@@ -42,7 +43,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Model:
-    """A logged model: the command that left it in its store, and its folder below that."""
+    """A logged model: the command that left it in its store, and its folder below that, or the URI of a registered version."""
 
     ran: Ran
     model: str
@@ -193,11 +194,14 @@ def measured(late: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 
 def score(
-    grading: Grading, plan: Sequence[tuple[Logged | Model, Mapping[str, pd.DataFrame]]]
+    grading: Grading,
+    plan: Sequence[tuple[Logged | Model, Mapping[str, pd.DataFrame]]],
+    tracking: Path | None = None,
 ) -> list[dict[str, np.ndarray] | Fault]:
     """Score feature tables with logged models, all in one process of the submission's environment.
 
     For each model of `plan`, by the names of its tables: the probabilities in the order of the rows (n,); or what went wrong with it.
+    `tracking` is the store that registered versions are looked up in.
     """
     import pandas as pd
 
@@ -212,7 +216,8 @@ def score(
         together = pd.concat([t.assign(row_id=_ids(name, t)) for name, t in tables.items()], ignore_index=True)
         together.to_parquet(given / f"{number}.parquet", index=False)
         places = {"features": settings / f"{number}.parquet", "out": written / f"{number}.parquet"}
-        jobs.append({"model": seen(store / logged.model), **{key: seen(place) for key, place in places.items()}})
+        model = logged.model if logged.model.startswith("models:/") else seen(store / logged.model)
+        jobs.append({"model": model, **{key: seen(place) for key, place in places.items()}})
     (given / "plan.json").write_text(json.dumps(jobs))
     argv: list[Argument] = [
         "python",
@@ -220,7 +225,7 @@ def score(
         settings / "plan.json",
         written / "errors.json",
     ]
-    ran = grading.submission.run("score", argv, mounts, out, grading.limits)
+    ran = grading.submission.run("score", argv, mounts, out, grading.limits, tracking=tracking)
     if not ran.ok:
         raise Fault(f"we loaded the logged models with mlflow.pyfunc.load_model and scored features; {ran.sentence()}")
     try:

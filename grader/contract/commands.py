@@ -12,6 +12,7 @@ from grader.contract.outputs import (
     BaselineReport,
     FeedReport,
     GateDecision,
+    LoopAnswer,
     ModelRecord,
     Monitored,
     OpsAnswer,
@@ -336,17 +337,25 @@ MONITOR = Command(
     rules=COMPANY_RULES,
 )
 
-PLANNED = (
-    Command(
-        "loop", "11", "Keep the model right as months pass; runs until it is stopped.",
-        (USECASE, Argument("--mailbox", "D", "steps appear by rename as in/0007.json {step, now, months, labels_until}"),
-         SOURCE, STATE),
-        (Written("MAILBOX/out/0007.json", "11", "the answer to a step", keys=(
-            Key("decision", "keep or retrain"), Key("trigger", "string", "what it was decided on"),
-            Key("version", "string", optional=True), Key("champion", "string"),
-        )),),
-        rules=("Killed and started again at any step, it catches up.",),
+LOOP = Command(
+    "loop",
+    "11",
+    "Keep the model right as months pass, until it is told to stop (SIGTERM).",
+    (
+        USECASE,
+        Argument("--mailbox", "D", "the mailbox (see below)"),
+        SOURCE,
+        Argument("--history", "D", "a data folder: the months that were there before the first one arrived"),
+        Argument("--seed", "N", "the seed of every training"),
     ),
+    (
+        Written("MAILBOX/out/0007.json", "11", "the answer to a step", model=LoopAnswer),
+        Written("MLEKIT_STATE/audit.jsonl", "11", "one line more for each version that is judged", model=AuditRecord),
+    ),
+    exits=((0, "it was told to stop; being ended by SIGTERM counts as this"),),
+)
+
+PLANNED = (
     Command(
         "analyze", "12", "Read experiments.",
         (Argument("--experiments", "D", "a folder of experiments"), out_file("JSON")),
@@ -400,6 +409,7 @@ COMMANDS = (
     EXPORT_LOG,
     OPS,
     MONITOR,
+    LOOP,
     *PLANNED,
 )
 
@@ -416,7 +426,6 @@ DOCUMENTS = (
 
 # What each stage that is still planned adds to the contract.
 LATER = (
-    ("11", "`loop`: retraining that decides for itself"),
     ("12", "shadow, canary and A/B releases, `analyze`, `decide`"),
     ("13", "`ci`, and the documents `compose` and `dockerfile`"),
     ("14", "`batch`; `features`, `train` and `predict` on twenty times the data"),
@@ -472,15 +481,15 @@ ENVIRONMENT = (
     Variable("MLEKIT_ROWS", "01", "the file of rows to score", "notebook"),
     Variable("MLEKIT_OUT", "01", "the folder to write to", "notebook"),
     Variable("PYTHONHASHSEED", "02", "a number that may change from call to call", "train"),
-    Variable("PREFECT_API_URL", "07", "the Prefect server", "pipeline"),
-    Variable("PREFECT_HOME", "07", "Prefect's own folder, in that of `MLEKIT_STATE`", "pipeline"),
-    Variable("PREFECT_SERVER_ANALYTICS_ENABLED", "07", "`false`: there is no network to tell anybody", "pipeline"),
+    Variable("PREFECT_API_URL", "07", "the Prefect server", "pipeline and loop"),
+    Variable("PREFECT_HOME", "07", "Prefect's own folder, in that of `MLEKIT_STATE`", "pipeline and loop"),
+    Variable(
+        "PREFECT_SERVER_ANALYTICS_ENABLED", "07", "`false`: there is no network to tell anybody", "pipeline and loop"
+    ),
     Variable("MLEKIT_HOST", "08", "the address to listen on", "serve"),
     Variable("MLEKIT_PORT", "08", "the port to listen on", "serve"),
     Variable("MLEKIT_REFRESH_SECONDS", "08", "how often to look for a new champion", "serve"),
-    Variable(
-        "MLEKIT_CLOCK", "11", "a file with the time it is, RFC 3339; absent means the system's clock", "serve and loop"
-    ),
+    Variable("MLEKIT_CLOCK", "16", "a file with the time it is, RFC 3339; absent means the system's clock", "serve"),
     Variable("MLEKIT_EXPERIMENT", "12", "the file that describes the running experiment", "serve"),
 )
 

@@ -21,6 +21,7 @@ from grader.contract import (
     monitoring,
     observing,
     pipelines,
+    retraining,
     rules,
     serving,
     tables,
@@ -31,6 +32,7 @@ from grader.contract.outputs import (
     BaselineReport,
     FeedReport,
     GateDecision,
+    LoopAnswer,
     ModelRecord,
     Monitored,
     OpsAnswer,
@@ -66,6 +68,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "running": Running,
     "ops": OpsAnswer,
     "decisions": Monitored,
+    "loop-answer": LoopAnswer,
 }
 MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
 
@@ -90,7 +93,7 @@ change**, and is here so that you can see where the road leads.
 | Stages [01](#stage-01-the-notebook), [02](#stage-02-the-package), [03](#stage-03-the-data-contract), \
 [04](#stage-04-the-features), [05](#stage-05-tracking), [06](#stage-06-the-registry), \
 [07](#stage-07-the-pipeline), [08](#stage-08-the-service), \
-[09](#stage-09-what-the-service-tells), [10](#stage-10-the-monitor) | what is called and must write |
+[09](#stage-09-what-the-service-tells), [10](#stage-10-the-monitor), [11](#stage-11-the-loop) | what is called and must write |
 | [Later stages](#later-stages) | the plan |
 | [Why it is so](#why-it-is-so), [Versions](#versions) | reasons, and what may change |
 """
@@ -139,7 +142,7 @@ def contract() -> str:
     parts = [
         INTRODUCTION, _manifest(), _running(), DECISION, _given(), _first_stage(), _second_stage(), _third_stage(),
         _fourth_stage(), _fifth_stage(), _sixth_stage(), _seventh_stage(), _eighth_stage(), _ninth_stage(),
-        _tenth_stage(), _later(), REASONS, VERSIONS,
+        _tenth_stage(), _eleventh_stage(), _later(), REASONS, VERSIONS,
     ]  # fmt: skip
     return "\n".join(part.strip() + "\n" for part in parts)
 
@@ -590,6 +593,28 @@ The numbers `min_rows`, `min_labels`, `max_model_age_days`, `skew_share` and `sk
 ### The report
 
 {_listed(monitoring.REPORT_RULES)}"""
+
+
+def _eleventh_stage() -> str:
+    keys = _table(["key", "value", "meaning"], [[f"`{name}`", t, m] for name, t, m in retraining.MESSAGE_KEYS])
+    return f"""\
+## Stage 11: the loop
+
+{_commands_of("11")}
+
+### The mailbox
+
+{keys}
+
+{_listed(retraining.MAILBOX_RULES)}
+
+### What arrives
+
+{_listed(retraining.ARRIVAL_RULES)}
+
+### What is decided
+
+{_listed(retraining.DECISION_RULES)}"""
 
 
 def _listed(of: Iterable[str]) -> str:

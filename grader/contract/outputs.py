@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from grader.contract.gates import GateName
 from grader.contract.monitoring import Age, Drift, Performance, Skew
 from grader.contract.pipelines import MonthStatus
+from grader.contract.retraining import Decision
 from grader.contract.rules import RuleName, Status
 from grader.contract.sentences import sentence
 
@@ -318,6 +319,27 @@ class Monitored(Output):
     FILE = "decisions.json"
 
     windows: list[Judgement] = Field(description="One object for each window.")
+
+
+class LoopAnswer(Output):
+    """What `loop` answers to a step (stage 11)."""
+
+    FILE = "the answer"
+
+    step: Count = Field(description="The step that is answered.")
+    decision: Decision = Field(description="Whether versions were made.")
+    trigger: Said = Field(description="On what the decision rests.")
+    versions: list[Said] = Field(description="The versions that were made at this step; empty if none were.")
+    champion: Said = Field(description="The champion's version after this step.")
+    months: list[MonthRecord] = Field(description="The months that the message names, in their order.")
+
+    @model_validator(mode="after")
+    def _with_versions(self) -> LoopAnswer:
+        if bool(self.versions) != (self.decision == "retrain"):
+            raise ValueError(
+                "versions has to name what was made where decision is retrain, and to be empty where it is keep"
+            )
+        return self
 
 
 class Refusal(Output):

@@ -17,6 +17,7 @@ IMPLEMENTED = (
     "08",
     "09",
     "10",
+    "11",
 )  # stages whose part of the contract no longer changes
 
 

@@ -114,8 +114,16 @@ def _tidy(chart: Chart) -> Chart:
     series = tuple(replace(one, name=_distinct(one.name, taken)) for one in series)
     if reference:
         reference = replace(reference, name=_distinct(reference.name, taken)) if reference.x else None
+    marked = [_tidy_series(one, n) for n, one in enumerate(chart.marks[: len(SHAPES)])]
+    marks = tuple(replace(one, name=_distinct(one.name, taken)) for one in marked if one.x)
     return replace(
-        chart, title=_short(chart.title), x=_short(chart.x), y=_short(chart.y), series=series, reference=reference
+        chart,
+        title=_short(chart.title),
+        x=_short(chart.x),
+        y=_short(chart.y),
+        series=series,
+        reference=reference,
+        marks=marks,
     )
 
 
@@ -165,7 +173,7 @@ def _spec(chart: Chart) -> dict[str, Any]:
 def _lines(chart: Chart) -> dict[str, Any]:
     """Lines, thin and with marks where single points matter; the reference is dashed and in ink."""
     points = chart.kind is ChartKind.POINTS
-    every = (*chart.series, *([chart.reference] if chart.reference else []))
+    every = (*chart.series, *([chart.reference] if chart.reference else []), *chart.marks)
     x, y = _axis([v for one in every for v in one.x]), _axis([v for one in every for v in one.y])
     legend = {"symbolType": "stroke"}
     dash = {"field": "s", "type": "nominal", "scale": _scale(chart, DASHES, REFERENCE_DASH), "legend": legend}
@@ -179,6 +187,16 @@ def _lines(chart: Chart) -> dict[str, Any]:
         shape = {"field": "s", "type": "nominal", "scale": _scale(replace(chart, reference=None), SHAPES, None)}
         point = {"type": "point", "filled": True, "size": 50, "opacity": 1}
         layers.append(_layer(_rows(chart.series, x, y), point, {"shape": {**shape, "legend": None}}))
+    if chart.marks:
+        shapes = {"domain": [one.name for one in chart.marks], "range": list(SHAPES[: len(chart.marks)])}
+        shape = {
+            "field": "s",
+            "type": "nominal",
+            "scale": shapes,
+            "legend": {"symbolType": None, "symbolFillColor": INK},
+        }
+        point = {"type": "point", "filled": True, "size": 70, "opacity": 1}
+        layers.append(_layer(_rows(chart.marks, x, y), point, {"shape": shape, "color": {"value": INK}}))
     encoding = {
         "x": {"field": "x", **x.channel, "title": chart.x or None},
         "y": {"field": "y", **y.channel, "title": chart.y or None},

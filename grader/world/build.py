@@ -45,11 +45,28 @@ ECHO_HOURS = 36
 # How the parts of the own effects compare before they are brought to OWN_SD.
 HOUR_SHARE, CARRIER_SHARE, DEST_SHARE, ORIGIN_HOUR_SHARE = 0.6, 1.0, 0.7, 0.3
 CARRIER_DRIFT_SHARE = 0.3  # a step a month of a random walk
+CALM_SHOCK_SCALE = 1.0  # of a replay, where one month has to be enough to see a change, and two to learn it
+TURNED = 1.3  # by what the log-odds of flights are multiplied, besides their sign, where they are turned round
 HOUR_WAVES = 3  # cosines that make up the day curve
 
 DIVERTED_SHARE = 0.0035  # as in the real year
 SHORTEST = 0.55  # share of the scheduled minutes; 1 in 1,000 real flights is below .63
 DELAYS = ("dep_delay", "arr_delay", "air_time")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A year in which no month differs from others by more than chance, but for one change that is made on purpose.
+
+    What days bring, weather and what it does, is dealt out anew over the whole year, and nothing wanders.
+
+    Attributes
+    ----------
+    turned_from : the first month, 0 to 11, from which on all but the storms is the other way round: flights that were late more
+        often than others are late less often. None: nothing changes.
+    """
+
+    turned_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,15 +121,17 @@ def public_tables() -> dict[str, pd.DataFrame]:
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in names}
 
 
-def build(seed: int | None = None) -> World:
-    """The world of `seed`; the real year of 2013 for None.
+def build(seed: int | None = None, replay: Replay | None = None) -> World:
+    """The world of `seed`; the real year of 2013 for None. With `replay` a hidden one whose months are alike.
 
     The same seed gives the same content on every machine (a test holds the hashes).
     """
     source = dict(public_tables())
     if seed is None:
         return _assemble(None, REAL_YEAR, source)
-    source["flights"] = source["flights"].assign(**_redraw(seed))
+    source["flights"] = source["flights"].assign(**_redraw(seed, replay))
+    if replay:
+        source["weather"] = _weather_of_donors(source["weather"], _donor_days(seed, replay))
     _rename(seed, source)
     return _assemble(seed, _year(seed), source)
 
@@ -226,48 +245,71 @@ def _months(seed: int) -> np.ndarray:
     return np.where(days.year < _year(seed), 0, np.where(days.year > _year(seed), 11, month))
 
 
-def _donor_days(seed: int) -> np.ndarray:
-    """For each of the 365 days the day of the same month whose unexplained part it gets."""
+def _donor_days(seed: int, replay: Replay | None = None) -> np.ndarray:
+    """For each of the 365 days the day of the same month whose unexplained part it gets; of any month in a replay."""
     import numpy as np
 
     month, chooser = _months(seed), stream(seed, "donor days")
     donor = np.arange(365)
+    if replay:
+        return chooser.permutation(donor)
     for number in range(12):
         members = np.flatnonzero(month == number)
         donor[members] = chooser.permutation(members)
     return donor
 
 
-def _chances(seed: int, donor: np.ndarray) -> np.ndarray:
-    """The probability of a late arrival of every flight, each month brought to the rate of the real month."""
+def _weather_of_donors(weather: pd.DataFrame, donor: np.ndarray) -> pd.DataFrame:
+    """The weather of each day replaced by that of its donor day, hour by hour, so that storms stay with what they did."""
+    import numpy as np
+    import pandas as pd
+
+    local = weather["observed_local"]
+    day = local.dt.dayofyear.to_numpy() - 1
+    target = np.argsort(donor)  # of a permutation: the day to which each day gave what it left unexplained
+    moved = local + pd.to_timedelta(target[np.minimum(day, len(donor) - 1)] - day, unit="D")
+    return weather.assign(observed_local=moved.where(local.dt.year == REAL_YEAR, local))
+
+
+def _chances(seed: int, donor: np.ndarray, replay: Replay | None = None) -> np.ndarray:
+    """The probability of a late arrival of every flight, each month brought to the rate of the real month, or of the year in a replay."""
     import numpy as np
 
     codes = _codes()
     month = _months(seed)[codes.day]
     known = BASE_SCALE * public_tables()["generator"]["logit_milli"].to_numpy() / 1000.0
-    own = _own_effects(seed, codes, month)
+    own = _own_effects(seed, codes, month, 0.0 if replay else CARRIER_DRIFT_SHARE)
     usual = known - known.mean()
     usual = (np.bincount(codes.usual_cell, usual) / np.maximum(np.bincount(codes.usual_cell), 1))[codes.usual_cell]
     # Without this the effects would cancel the public part in one world and double it in another.
     own -= usual * (own @ usual) / (usual @ usual)
     own *= OWN_SD / own.std()
-    logit = known + own + SHOCK_SCALE * codes.shock[codes.origin, donor[codes.day], codes.block]
+    if replay and replay.turned_from is not None:
+        own, known = (
+            np.where(month >= replay.turned_from, -TURNED * part, part) for part in (own, known - known.mean())
+        )
+    logit = (
+        known
+        + own
+        + (CALM_SHOCK_SCALE if replay else SHOCK_SCALE) * codes.shock[codes.origin, donor[codes.day], codes.block]
+    )
     chance = np.empty(len(logit))
     for number in range(12):
         rows = month == number
-        chance[rows] = _with_mean(logit[rows], codes.late[codes.landed & (codes.month == number)].mean())
+        like = codes.landed if replay else codes.landed & (codes.month == number)
+        chance[rows] = _with_mean(logit[rows], codes.late[like].mean())
     return chance
 
 
-def _redraw(seed: int) -> dict[str, np.ndarray]:
+def _redraw(seed: int, replay: Replay | None = None) -> dict[str, np.ndarray]:
     """New `outcome`, `dep_delay_min`, `arr_delay_min`, `air_time_min` for every flight."""
     import numpy as np
 
-    codes, donor_day = _codes(), _donor_days(seed)
+    codes, donor_day = _codes(), _donor_days(seed, replay)
     uniform = stream(seed, "uniforms").random((2, len(codes.day)))
     is_cancelled = uniform[0] < codes.cancelled[codes.origin, donor_day[codes.day], codes.block]
     is_diverted = ~is_cancelled & (uniform[1] < DIVERTED_SHARE)
-    late, _ = _draw_late(seed, _chances(seed, donor_day))
+    late, _ = _draw_late(seed, _chances(seed, donor_day, replay))
     dep, arr, air = _minutes(codes, _donors(stream(seed, "donors"), codes, donor_day[codes.day], late))
     outcome = np.where(is_cancelled, "cancelled", np.where(is_diverted, "diverted", "flown"))
     flown = ~is_cancelled & ~is_diverted
@@ -294,7 +336,7 @@ def _minutes(codes: _Codes, donor: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return dep, arr, air
 
 
-def _own_effects(seed: int, codes: _Codes, month: np.ndarray) -> np.ndarray:
+def _own_effects(seed: int, codes: _Codes, month: np.ndarray, drift_share: float = CARRIER_DRIFT_SHARE) -> np.ndarray:
     """What only this world has: another day curve, other carriers and destinations, and carriers that change."""
     import numpy as np
 
@@ -302,7 +344,7 @@ def _own_effects(seed: int, codes: _Codes, month: np.ndarray) -> np.ndarray:
     carriers, dests, origins = (len(codes.names[name]) for name in ("carrier", "dest", "origin"))
     waves = np.cos(np.pi * np.arange(1, HOUR_WAVES + 1)[:, None] * np.arange(24) / 24)
     curve = draw.normal(0, 1, HOUR_WAVES) @ waves
-    walk = draw.normal(0, CARRIER_DRIFT_SHARE, (12, carriers)).cumsum(axis=0)
+    walk = draw.normal(0, drift_share, (12, carriers)).cumsum(axis=0)
 
     def sized(effect: np.ndarray, share: float) -> np.ndarray:
         """Centred, and of standard deviation `share` over flights."""

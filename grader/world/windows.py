@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader import home
 from grader.contract.features import Feature, parse_features, required
+from grader.world.boosting import Boosting
 from grader.world.build import World, stream
 from grader.world.features import compute
 from grader.world.layout import rows_of, write_data
@@ -227,7 +228,7 @@ class Season:
     late: np.ndarray
     days: list[list[np.ndarray]]
     moved: dict[str, tuple[float, float]]
-    model: _Model
+    model: Boosting
     draw: np.random.Generator
 
     @cached_property
@@ -275,33 +276,10 @@ class Season:
         return found, self.late[at]
 
 
-@dataclass
-class _Model:
-    """What answers: gradient boosting on the features, categories as numbers."""
-
-    known: dict[str, dict[str, int]]
-    names: list[str]
-    fitted: Any = None
-
-    def matrix(self, table: pd.DataFrame) -> np.ndarray:
-        import numpy as np
-
-        columns = [
-            table[n].map(self.known[n]).to_numpy("float64") if n in self.known else table[n].to_numpy("float64")
-            for n in self.names
-        ]
-        return np.column_stack(columns)
-
-    def answers(self, table: pd.DataFrame) -> np.ndarray:
-        found: np.ndarray = self.fitted.predict_proba(self.matrix(table))[:, 1]
-        return found
-
-
 def season_of(world: World, folder: Path) -> Season:
     """The season of a world; `folder` is an empty one that its data are laid into."""
     import numpy as np
     import pandas as pd
-    from sklearn.ensemble import HistGradientBoostingClassifier
 
     draw = stream(world.seed or 0, "traffic")
     features, moved = definitions(draw)
@@ -318,12 +296,7 @@ def season_of(world: World, folder: Path) -> Season:
         return table, rows.late, rows.table["sched_dep_local"].str.slice(0, 10).to_numpy()
 
     learned, was_late, _ = values(world.months[LEARNED], LEARNING_ROWS)
-    names = list(learned.columns)
-    texts = [name for name in names if learned[name].dtype == object]
-    model = _Model({n: {v: i for i, v in enumerate(sorted(set(learned[n])))} for n in texts}, names)
-    model.fitted = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, random_state=0).fit(
-        model.matrix(learned), was_late
-    )
+    model = Boosting.fit(learned, was_late)
     table, late, day = values(world.months[SEASON], None)
     days: list[list[np.ndarray]] = [[] for _ in range(DAYS)]
     for one, positions in pd.Series(range(len(day))).groupby(day):

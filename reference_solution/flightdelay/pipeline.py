@@ -19,8 +19,9 @@ from filelock import FileLock
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flightdelay import promote, register, source, train
+from flightdelay import labels, promote, register, source, train
 from flightdelay.config import refuse
+from flightdelay.data import DataFolder
 from flightdelay.feed_contract import read_contract
 from flightdelay.months import Months, Receipt
 from flightdelay.registry import STATE, Registry
@@ -65,8 +66,11 @@ def ingest_file(url: str, month: str, file: dict[str, Any], folder: Path) -> Non
 def validate_month(
     month: str, manifest: dict[str, Any], usecase: Path, history: Path, now: str, months: Months
 ) -> Receipt:
-    """Hold the month to the data contract of stage 03, and keep what may be used."""
-    return months.accept(month, manifest, judge(months.incoming / month, read_contract(usecase, history, now)))
+    """Hold the month to the data contract of stage 03, ask whether its labels can be its own, and keep what may be used."""
+    judgement = judge(months.incoming / month, read_contract(usecase, history, now))
+    if doubt := labels.doubt(read_usecase(usecase), judgement, DataFolder(history)):
+        return Receipt(month, "refused", reason=doubt)
+    return months.accept(month, manifest, judgement)
 
 
 @task(name="features", cache_policy=NO_CACHE)
@@ -74,12 +78,15 @@ def write_features(usecase: UseCase, months: Months) -> None:
     months.write_features(usecase)
 
 
-@task(name="train", cache_policy=NO_CACHE)
 def train_on(data_hash: str, seed: int, usecase: Path, case: UseCase, months: Months) -> str:
     """The run that learned from exactly these data: the one that is there, or a new one."""
-    if run_id := finished_run(data_hash, seed):
-        return run_id
-    start, end = months.training_window(case)
+    return finished_run(data_hash, seed) or learn_from(months.training_window(case), seed, usecase, months)
+
+
+@task(name="train", cache_policy=NO_CACHE)
+def learn_from(window: tuple[str, str], seed: int, usecase: Path, months: Months) -> str:
+    """Train on the days from the first to the last of a window; returns the run."""
+    start, end = window
     work = STATE / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -98,15 +105,15 @@ def register_run(usecase: Path, run_id: str) -> str:
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote_version(usecase: Path, case: UseCase, version: str, months: Months) -> bool:
-    """Let the gate decide, unless it has decided about this version before."""
+def promote_version(usecase: Path, case: UseCase, version: str, months: Months, after: str = "") -> bool:
+    """Let the gate decide on the days of the last month after `after`, unless it has decided about this version before."""
     with tracking_server():
         registry = Registry(case.model_name)
         with registry.locked():
             decided = registry.decision_about(version)
     if decided is None:
         out = STATE / "work" / "decision.json"
-        promote.run(usecase, version, months.data, out)
+        promote.run(usecase, version, months.data, out, after)
         decided = json.loads(out.read_text(encoding="utf-8"))
     return decided["decision"] == "promoted"
 

@@ -20,10 +20,10 @@ from flightdelay.tracking import as_table, tracking_server
 from flightdelay.usecase import LABEL, UseCase, read_usecase
 
 
-def run(usecase: Path, version: str, data: Path, out: Path) -> None:
-    """Ask the gate about a version, and make it champion if no gate says no."""
+def run(usecase: Path, version: str, data: Path, out: Path, after: str = "") -> None:
+    """Ask the gate about a version, and make it champion if no gate says no. It is judged on days after `after` only."""
     case = read_usecase(usecase)
-    flights = gate_flights(case, DataFolder(data))
+    flights = gate_flights(case, DataFolder(data), after)
     features = as_table(compute_features(read_definitions(own_definitions()), case, DataFolder(data), flights))
     with tracking_server():
         registry = Registry(case.model_name)
@@ -32,11 +32,15 @@ def run(usecase: Path, version: str, data: Path, out: Path) -> None:
     out.write_text(json.dumps(decision, indent=2))
 
 
-def gate_flights(usecase: UseCase, data: DataFolder) -> pl.DataFrame:
-    """The landed flights of the last month of the data, with their labels: days that come after those learned from."""
+def gate_flights(usecase: UseCase, data: DataFolder, after: str = "") -> pl.DataFrame:
+    """The landed flights of the last month of the data, with their labels: days that come after those learned from.
+
+    `after` is the last day, YYYY-MM-DD, that was learned from, where that lies in this month.
+    """
     flights = data.table(usecase.entity_table).with_columns(label_of(usecase.label).alias(LABEL))
-    month = local_day(usecase.event_time, flights.columns).str.slice(0, 7)
-    return flights.filter(month == month.max(), pl.col(LABEL).is_not_null()).sort(usecase.entity)
+    day = local_day(usecase.event_time, flights.columns)
+    month = day.str.slice(0, 7)
+    return flights.filter(month == month.max(), day > after, pl.col(LABEL).is_not_null()).sort(usecase.entity)
 
 
 def decide(registry: Registry, version: str, usecase: UseCase, flights: pl.DataFrame, features: pd.DataFrame) -> dict:

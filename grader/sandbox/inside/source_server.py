@@ -26,9 +26,14 @@ class Source(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Call)
         self.folder, self.plan, self.log = folder, plan, log
         self.calls, self.lock = {}, threading.Lock()
-        self.files = {
-            os.path.relpath(os.path.join(where, name), folder) for where, _, names in os.walk(folder) for name in names
-        }
+
+    def has(self, path):
+        """Whether there is such a file at this moment: months come while it serves."""
+        return any(
+            os.path.relpath(os.path.join(where, name), self.folder) == path
+            for where, _, names in os.walk(self.folder)
+            for name in names
+        )
 
     def write(self, record):
         self.log.write(json.dumps(record) + "\n")
@@ -43,7 +48,7 @@ class Source(ThreadingHTTPServer):
             if always:
                 planned.pop()
             answer = planned[count - 1] if count <= len(planned) else planned[-1] if always else "whole"
-            if path not in self.files:
+            if not self.has(path):
                 answer = "404"
             self.write({"path": path[:200], "at": time.time(), "answer": answer})
         return answer

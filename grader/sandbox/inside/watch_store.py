@@ -1,5 +1,7 @@
 """Wait until a table of a store has rows: python watch_store.py DATABASE TABLE [TABLE ...]
 
+`TABLE:N` waits until it has more than N.
+
 Looks without taking a lock, so that the command that writes is not disturbed; what is torn while it writes is looked at again.
 """
 
@@ -12,9 +14,10 @@ POLL_SECONDS = 0.003
 
 
 def has_rows(database, table):
+    table, _, more_than = table.partition(":")
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as connection:
-            return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0
+            return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > int(more_than or 0)
     except sqlite3.Error:
         return False
 
