@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from grader.verdict import CheckSpec, Grade
     from grader.workspace import Stored, Workspace
 
-DEMO_STAGES = ("01", "02", "08")
+DEMO_STAGES = ("01", "02", "08", "11")
+DEMO_OUT = Path("mlekit-demo")
 FIRST_ROW = "1.3"
 MIN_SECRET, MAX_SECRET = 16, 65_536
 MIN_DISTINCT = 8  # different bytes in a secret: fewer are a typing error or /dev/zero
@@ -179,10 +180,15 @@ def grade(
 
 
 @app.command()
-def demo(world: WorldOption = None, isolation: IsolationOption = "auto") -> None:
+def demo(
+    world: WorldOption = None,
+    isolation: IsolationOption = "auto",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")] = DEMO_OUT,
+) -> None:
     """Grade the kit's own solution, to see what a grading is."""
     from grader import home, stages
     from grader.report.text import Style
+    from grader.verdict import write_atomically
 
     folder = home.reference_solution()
     if not (folder / "pyproject.toml").is_file():
@@ -193,12 +199,15 @@ def demo(world: WorldOption = None, isolation: IsolationOption = "auto") -> None
     chosen = [one for one in stages.all_stages() if one.id in DEMO_STAGES]
     checks = tuple(check for one in chosen for check in one.checks)
     drawn = _world(folder, world, None, "")
-    result, progress = _run(folder, checks, drawn, isolation, count_provided=True)
+    _prepare(out, folder)
+    result, progress = _run(folder, checks, drawn, isolation, out, count_provided=True)
+    write_atomically(out / FILES["html"], document(result, "html"))
     _print(result, ("text",), None)
     shown = ", ".join(one.folder.name for one in chosen)
     said = (
-        f"This was the kit's own solution of {shown}. See all stages with `mlekit list`, "
-        "and grade your own work with `mlekit grade PATH`."
+        f"This was the kit's own solution of {shown}. Open {out / FILES['html']} in a browser: under {chosen[-1].folder.name} you see a "
+        "system that was served while the world changed, noticed it and mended itself. See all stages with `mlekit list`, and grade your "
+        "own work with `mlekit grade PATH`."
     )
     typer.echo("\n" + "\n".join(Style.of(sys.stdout).wrap(said)))
     _tell_faults(result, progress, None)

@@ -210,10 +210,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Server:
-    """A source of ours that commands talked to: the files that it hands out, and its plan of failures."""
+    """A source of ours that commands talked to: the files that it hands out, and its plan of failures.
+
+    `before` is what it handed out at earlier times, where that changed.
+    """
 
     folder: Path
     plan: Path
+    before: Path | None = None
 
 
 @dataclass

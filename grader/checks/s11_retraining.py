@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from grader.contract.outputs import AuditRecord, LoopAnswer, MonthRecord, Output
 from grader.contract.retraining import NAME, STEP_SECONDS
 from grader.contract.serving import START_SECONDS
 from grader.sandbox import Mount
-from grader.sandbox.base import Argument, Finished, Job
+from grader.sandbox.base import Argument, Finished, Job, SandboxFault
 from grader.sandbox.base import Service as Tool
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Unreadable
 from grader.submission import Ran, Running, Server
@@ -124,20 +125,24 @@ def season(grading: Grading) -> Season:
 
 @dataclass(frozen=True)
 class Given:
-    """What the loop is given: the months before, the use case, and the folder that the source hands out."""
+    """What the loop is given: the months before, the use case, and the folder that the source hands out.
+
+    `year` keeps what it handed out at each step, for who asks why.
+    """
 
     history: Path
     settings: Path
     source: Path
+    year: Path
 
 
 @work
 def given(grading: Grading) -> Given:
-    history, settings, source = (grading.folder(name) for name in ("history", "given", "source"))
+    history, settings, source, year = (grading.folder(name) for name in ("history", "given", "source", "year"))
     made = grading.get(season)
     replay.lay_down(made, made.history, history)
     (settings / "usecase.toml").write_text(made.usecase, encoding="utf-8")
-    return Given(history, settings, source)
+    return Given(history, settings, source, year)
 
 
 @dataclass
@@ -159,7 +164,8 @@ class Loop:
         """Start it, or start it again where it left off. Raises Owed."""
         given_ = self.grading.get(given)
         history, settings = Mount(given_.history, "history"), Mount(given_.settings, "given")
-        mailbox = Mount(self.mailbox, "mailbox", writable=True)
+        mailbox = Mount(self.mailbox, "mailbox")
+        answers = Mount(self.mailbox / "out", "mailbox/out", writable=True)
         argv: list[Argument] = [
             *running.command(self.grading, "loop"), "--usecase", settings / "usecase.toml", "--mailbox", mailbox,
             "--source", self.source.url, "--history", history, "--seed", str(running.SEED),
@@ -168,7 +174,7 @@ class Loop:
         self.running = self.grading.submission.start(
             "loop",
             argv,
-            [history, settings, mailbox],
+            [history, settings, mailbox, answers],
             self.out,
             limits,
             environment(self.grading, self.out),
@@ -213,9 +219,9 @@ class Loop:
 
 @contextmanager
 def source_of(grading: Grading) -> Iterator[services.Source]:
-    made, folder, own = grading.get(season), grading.get(given).source, grading.folder("source-own")
-    source = services.Source(grading.sandbox, folder, own, made.hiccups)
-    grading.submission.servers[source.url] = Server(folder, own / "plan.json")
+    given_, own = grading.get(given), grading.folder("source-own")
+    source = services.Source(grading.sandbox, given_.source, own, grading.get(season).hiccups)
+    grading.submission.servers[source.url] = Server(given_.source, own / "plan.json", given_.year)
     try:
         yield source
     finally:
@@ -247,7 +253,7 @@ def played(grading: Grading) -> Played:
                     follow(found, step, beside)
         finally:
             found.seconds = time.monotonic() - began
-            if beside is not None:
+            if beside is not None and beside.running is not None:
                 beside.stop()
             found.last = loop.stop(STOP_SECONDS)
     if found.last.absent:
@@ -263,6 +269,8 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
     killed: list[str] = []
     if number:
         made.deliver(number, grading.get(given).source)
+        if grading.own:
+            made.deliver(number, grading.get(given).year / f"step-{number}")
     if number == story.down:
         loop.stop()
         loop.put(made.message(number))
@@ -304,7 +312,7 @@ def wait(loop: Loop, step: int, who: str) -> str:
     deadline = time.monotonic() + STEP_SECONDS
     while not loop.answered(step):
         if (ended := loop.ended()) is not None:
-            return f"the loop{who} ended at step {step} without an answer; {ended.sentence()}"
+            return f"the loop{who} ended at step {step} without an answer; {ended.finished.sentence()}: {ended.telling_line}"
         if time.monotonic() > deadline:
             return f"the loop{who} did not answer step {step} within {STEP_SECONDS} s"
         time.sleep(POLL_SECONDS)
@@ -342,7 +350,9 @@ def seen(loop: Loop, step: int, watcher: Tool) -> bool:
     deadline = time.monotonic() + STEP_SECONDS
     while not loop.answered(step) and loop.ended() is None and time.monotonic() < deadline:
         if (ended := watcher.poll()) is not None:
-            return ended.ok
+            if not ended.ok:
+                raise SandboxFault(f"our tool could not look at the store: {ended.output[-200:]}")
+            return True
         time.sleep(POLL_SECONDS / 5)
     return False
 
@@ -737,13 +747,15 @@ class Repair:
     ----------
     gain, error : by how much their log loss is lower than that of the first champion, and the standard error, by days.
     knows, could : by how much it is lower than that of the rate of late flights; and that of a plain model of what holds now.
-    weak : why the first champion is no measure of others; empty if it is one.
+    first : what the first champion is worth before anything has changed, in the same way.
+    weak : why it is no measure of others; empty if it is one.
     """
 
     gain: float
     error: float
     knows: float
     could: float
+    first: float
     weak: str
 
     @property
@@ -764,7 +776,7 @@ def repaired(grading: Grading) -> Repair:
         f"before anything had changed, the first champion's log loss is {first:.3f} below that of the rate of late flights, and that of "
         f"a plain model of the history {plain:.3f}"
     )  # fmt: skip
-    return Repair(gain, error, knows, could, weak)
+    return Repair(gain, error, knows, could, first, weak)
 
 
 @check("retraining.replaces_a_stale_model", uses=[*WITH_LOSSES, repaired])
@@ -778,11 +790,17 @@ def replaces_a_stale_model(grading: Grading) -> Finding:
     found, worth = grading.get(told), grading.get(losses)
     repair, change = grading.get(repaired), found.story.change
     if repair.weak:
-        return failed(repair.weak, "", f"at least {BARS['first']:.0%} of that", *story_charts(found, worth))
-    value = f"log loss lower by {repair.gain:.3f} ± {repair.error:.3f} than the first champion's, and by {repair.knows:.3f} than the rate's"
+        return failed(
+            repair.weak, f"{repair.first:.3f}", f"at least {BARS['first']:.0%} of that", *story_charts(found, worth)
+        )
+    side = "below" if repair.knows >= 0 else "above"
+    value = (
+        f"log loss {repair.gain:.3f} ± {repair.error:.3f} below the first champion's, and {abs(repair.knows):.3f} {side} that of the rate "
+        "of late flights"
+    )
     bar = (
-        f"lower by {BARS['errors']:.0f} standard errors, and by {BARS['repaired'] * repair.could:.3f}, {BARS['repaired']:.0%} of a plain "
-        "model's"
+        f"{BARS['errors']:.0f} standard errors below, and {BARS['repaired'] * repair.could:.3f} below the rate: {BARS['repaired']:.0%} of "
+        "what a plain model reaches"
     )
     if not repair.done:
         trained = [step for step in found.retrainings if step >= change]
@@ -808,17 +826,21 @@ def story_charts(found: Played, worth: Losses) -> list[Chart]:
 
     loop, plain = summed(worth.loop - worth.first), summed(worth.after_change - worth.first)
     lines = [Series("your champions", tuple(days), loop), Series("with hindsight", tuple(days), plain)]
+    begins = [
+        f"{month}-01" for month in months
+    ]  # a decision is made when one month is over and counts from the next on
     marks = []
-    for name, at in (
-        ("trained and promoted", [s for s in found.retrainings if found.champion(s) != found.champion(s - 1)]),
-        ("trained, not promoted", [s for s in found.retrainings if found.champion(s) == found.champion(s - 1)]),
-        ("order", [found.story.order]),
-        ("change", [found.story.change]),
-        ("wrong labels", [found.story.wrong]),
-        ("month lacking", [found.story.lacking]),
+    for name, at, place in (
+        ("trained and promoted", [s for s in found.retrainings if found.champion(s) != found.champion(s - 1)], begins),
+        ("trained, not promoted", [s for s in found.retrainings if found.champion(s) == found.champion(s - 1)], begins),
+        ("order", [found.story.order], begins),
+        ("change", [found.story.change - 1], days),
+        ("wrong labels", [found.story.wrong - 1], days),
+        ("month lacking", [found.story.lacking - 1], days),
     ):
+        height = loop if place is days else (0.0, *((a + b) / 2 for a, b in pairwise(loop)))
         if at:
-            marks.append(Series(name, tuple(days[s] for s in at), tuple(loop[s] for s in at)))
+            marks.append(Series(name, tuple(place[s] for s in at), tuple(height[s] for s in at)))
     says = "; ".join(f"{month}: {value:+.3f}" for month, value in zip(months, loop, strict=True))
     rows = [
         (
@@ -832,7 +854,7 @@ def story_charts(found: Played, worth: Losses) -> list[Chart]:
             "Log loss beside that of the first champion, summed over months", "month answered", "sum of differences; lower is better",
             lines, marks, says,
         ),
-        charts.table("What was decided", ("step", "planted", "decision", "on what", "champion"), rows, f"{len(rows)} steps"),
+        charts.table("What was decided", ("step", "planted", "did", "on what", "version"), rows, f"{len(rows)} steps"),
     ]  # fmt: skip
 
 
@@ -1032,7 +1054,7 @@ def keeps_the_audit(grading: Grading) -> Finding:
     lines = [line for line in audited(grading, found.last) if line is not None]
     judged = [line.after for line in lines if line.action == "promote"]
     for step in found.steps:
-        for version in found.made(step.number):
+        for version in step.answer.versions:  # one that no answer names is a matter of restarts
             if judged.count(version) != 1:
                 return failed(
                     f"version {version[:20]} was made at step {step.number}, and the audit log has {judged.count(version)} lines about it",

@@ -21,19 +21,25 @@ MESSAGE_KEYS = (
 )
 
 MAILBOX_RULES = (
-    "The mailbox has two folders, `in/` and `out/`. A message appears in `in/` whole, by rename, named after its step: `0007.json`. The "
-    "answer to it is `out/0007.json`, also by rename: a file whose name ends otherwise is not looked at. Messages stay where they are.",
+    "The mailbox has two folders, `in/`, which is read-only, and `out/`. A message appears in `in/` whole, by rename, named after its "
+    "step: `0007.json`. The answer to it is `out/0007.json`, also by rename: a file whose name ends otherwise is not looked at. Messages "
+    "stay where they are.",
     f"The next message comes after the answer to the one before. An answer is there within {STEP_SECONDS} seconds of its message, or of "
     "the start where the message was there first. Once there, it does not change, and there is one for each message only.",
     "**Killed at any moment**, all processes at once, and started again with the same arguments, the loop goes on where it was: what is "
     "answered is done, what is not is answered now. No decision is lost or made twice, and no version is made that no answer names.",
+    "The limits of a command hold from one start to the next, except for its time. What else may be used: the Prefect server of stage 07 "
+    "is there, and the loop need not use it; `MLEKIT_STATE` is the loop's own, and what lies in it is yours to shape, but for the audit "
+    "log.",
 )
 
 ARRIVAL_RULES = (
-    "`SOURCE/M/` is a feed of month M as in stage 07, and what the source and months are like stands there. Only what has been named may "
+    "`SOURCE/M/` is a feed of month M as in stage 07, and what the source and months are like stands there; its numbers of calls and "
+    "seconds hold for one step. Only what has been named may "
     "be fetched: of months to come the source has nothing.",
     "**Labels come late.** A month comes first without its last days, since the arrivals of these are not known yet. It comes again, "
-    "whole, with the next step. What came last counts.",
+    "whole, with the next step. What came last counts; of a month that was there before and comes again so that it cannot be used, what "
+    "was there before stays.",
     "**A month that cannot be had** is `failed`, with a `reason`; the rest of the step is done all the same. It comes again with the next "
     "step, as all do.",
     "**Labels may be wrong.** It happens that the arrivals of a month have been noted for other flights; its schedule and departures are "
@@ -43,13 +49,15 @@ ARRIVAL_RULES = (
 )
 
 DECISION_RULES = (
-    "**Step 0** is the beginning: there is no model, and no month but those of the history. The first champion is made of these.",
-    "**`keep`** says that no version was made; **`retrain`** that some were, which `versions` names in their order. "
-    "Whether one of them becomes champion the gate of stage 06 says, on flights that it has not learned from; which ones, and how "
-    "many, is up to you. `trigger` says in a few words on what the decision rests.",
+    "**Step 0** is the beginning: there is no model, and no month but those of the history. The first champion is made of these; there "
+    "has to be one, so if the gate refuses it, make another.",
+    "**`keep`** says that no version was made; **`retrain`** that some were, be it for an order alone; `versions` names them in their "
+    "order. Which ones, and how many, is up to you. `trigger` says in a few words on what the decision rests.",
+    "**The gate** is that of stage 06, with its bars, but which flights it is asked about is yours to choose: landed ones that neither the "
+    "version nor its training has seen.",
     "**`champion`** is the version to which the alias points after the step. It answers for the flights of the month that comes next.",
-    "**An order** is carried out: a version is made that learned from just these days, and judged like others. It is no reason to make "
-    "champion what is worse.",
+    "**An order** is carried out: a version is made by `train` with just this window, so its run says `train_start` and `train_end` as the "
+    "order does, and it is judged like others. An order asks for days that are there. It is no reason to make champion what is worse.",
     "**Training costs**: each step at which versions were made costs as much as answering one month with a log loss that is higher by "
     "`cost`, in `[retraining]` of the use case, since somebody has to look at it. Step 0 and an order cost nothing.",
     "The audit log of stage 06 gets one line for each version that the gate judges.",

@@ -77,6 +77,9 @@ def _given(record: Record, submission: Submission, folder: Path, names: dict[Pat
         if server.folder not in names:
             names[server.folder] = _plain(submission.labels.get(server.folder, "source"))
             budget.copy(server.folder, folder / names[server.folder])
+        if server.before is not None and server.before not in names:
+            names[server.before] = _plain(submission.labels.get(server.before, "before"))
+            budget.copy(server.before, folder / names[server.before])
         names[server.plan] = f"{_plain(submission.labels.get(server.plan.parent, 'source'))}-plan.json"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / names[server.plan]).write_bytes(server.plan.read_bytes())

@@ -129,6 +129,7 @@ class Season:
 
     def deliver(self, step: int, folder: Path) -> None:
         """Put what the source has at a step into its folder: nothing of months to come."""
+        folder.mkdir(parents=True, exist_ok=True)
         for month in self.months(step):
             aside, place = folder / f".{month}", folder / month
             self.feed(month, step).write(aside)

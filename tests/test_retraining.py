@@ -1,0 +1,451 @@
+"""Stage 11's year holds what it promises; answers are read strictly; the reference's own promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import rankdata
+
+from grader import home, stages
+from grader.checks import charts, statistics
+from grader.checks import s11_retraining as stage
+from grader.checks.s06_registry import Registered
+from grader.contract.outputs import LoopAnswer, OutputProblem, parse_output
+from grader.report import plots
+from grader.sandbox.reader import INSIDE
+from grader.verdict import Series
+from grader.world import build, replay
+from grader.world.build import LATE_MINUTES, Replay
+from grader.world.layout import SCHEDULE
+from grader.world.replay import DELIVERED, HISTORY, SCORED, STEPS, STORIES, make_season
+
+SEED = 31
+BRIEF = home.exercises() / "11-retraining" / "README.md"
+
+
+@pytest.fixture(scope="module")
+def season():
+    return make_season(SEED)
+
+
+def late_of(flights):
+    return (flights["arr_delay_min"] > LATE_MINUTES)[flights["outcome"].eq("flown")]
+
+
+def auc(label, score):
+    return statistics.auc(np.asarray(label, bool), rankdata(score))
+
+
+# The year
+
+
+def test_the_same_seed_gives_the_same_year(season):
+    again = make_season(SEED)
+    assert again.story == season.story
+    assert again.usecase == season.usecase
+    pd.testing.assert_frame_equal(again.flights, season.flights)
+    assert season.flights["flight_id"].is_unique
+
+
+@pytest.mark.parametrize("story", STORIES, ids=str)
+def test_in_no_story_two_things_hide_each_other(story):
+    assert 3 <= story.change <= STEPS - replay.SETTLING - 2
+    assert not {story.wrong, story.wrong + 1, story.corrected} & set(story.settling)
+    assert story.corrected <= STEPS
+    assert len(story.quiet) >= 3
+    assert story.down in story.quiet
+    assert story.lacking not in (
+        story.wrong,
+        story.wrong + 1,
+        story.change,
+        story.change - 1,
+        story.down,
+        story.order,
+        STEPS,
+    )
+    assert story.order > story.settling[-1] + 1
+    assert story.order not in (story.wrong, story.wrong + 1)
+    judged = [step for step in range(story.change + stage.SETTLED, STEPS + 2) if step <= story.order]
+    assert len(judged) >= 2  # months in which the champions are looked at closely
+
+
+def test_months_are_alike_but_for_the_change():
+    alike = build(SEED, Replay())
+    rates = [late_of(alike.flights[alike.month_of(alike.flights) == month]).mean() for month in alike.months]
+    assert np.ptp(rates) < 0.04
+    real = build(SEED)
+    assert np.ptp([late_of(real.flights[real.month_of(real.flights) == month]).mean() for month in real.months]) > 0.1
+
+
+@pytest.mark.parametrize("seed", [SEED, 32, 33])
+def test_from_the_change_on_other_flights_are_late_and_nothing_else_changes(seed):
+    """A carrier's rate of late flights before says the reverse of its rate after."""
+    turned = HISTORY + 3
+    world = build(seed, Replay(turned_from=turned))
+    flights = world.flights[world.flights["outcome"].eq("flown")]
+    flights = flights.assign(
+        late=flights["arr_delay_min"] > LATE_MINUTES, then=world.month_of(flights) >= world.months[turned]
+    )
+    rates = flights.groupby(["carrier", "then"])["late"].agg(["mean", "size"]).unstack()
+    rates = rates[(rates["size"] > 500).all(axis=1)]["mean"]
+    assert np.corrcoef(rates[False], rates[True])[0, 1] < -0.5
+    assert abs(flights.groupby("then")["late"].mean().diff().iloc[-1]) < 0.01
+    otherwise = build(seed, Replay())
+    pd.testing.assert_frame_equal(world.flights[SCHEDULE], otherwise.flights[SCHEDULE])
+    pd.testing.assert_frame_equal(world.weather, otherwise.weather)
+
+
+def test_storms_stay_with_their_weather(season):
+    """The weather of a day comes along with what the day left unexplained."""
+    seasons = season.world.weather.assign(month=season.world.weather["observed_at"].dt.strftime("%m"))
+    means = seasons.groupby("month")["temp"].mean()
+    assert np.ptp(means) < 25  # no winter and no summer
+    real = build(SEED).weather
+    assert np.ptp(real.groupby(real["observed_at"].dt.strftime("%m"))["temp"].mean()) > 35
+
+
+def test_a_hidden_world_without_a_replay_is_what_it_was():
+    """That of a seed, to the content: other stages are graded on it."""
+    assert build(SEED, None).flights.equals(build(SEED).flights)
+
+
+def test_what_is_scored_was_delivered_to_nobody(season):
+    assert len(season.scored) == STEPS + 1
+    delivered = set(season.flights["flight_id"])
+    for month, rows in season.scored.items():
+        assert len(rows) == SCORED
+        assert not set(rows.after["flight_id"]) & delivered
+        assert set(rows.table["sched_dep_local"].str.slice(0, 7)) == {month}
+    counts = season.world.month_of(season.flights).value_counts()
+    assert set(counts) == {DELIVERED}
+
+
+def test_a_step_names_the_newest_month_and_the_one_before(season):
+    story = season.story
+    assert season.message(0) == {"step": 0, "now": season.now(0), "months": []}
+    for step in range(1, STEPS + 1):
+        message = season.message(step)
+        assert message["months"][-1] == season.month(step)
+        assert step == 1 or message["months"][-2] == season.month(step - 1)
+        assert (season.month(story.wrong) in message["months"][:-2]) == (step == story.corrected)
+        assert ("order" in message) == (step == story.order)
+        assert message["now"] > f"{season.month(step)}-28"
+    start, end = season.message(story.order)["order"].values()
+    assert (start[:7], end[:7]) == (season.history[0], season.history[-1])
+
+
+def read(folder, month):
+    return pq.read_table(folder / month / "flights" / f"{month}.parquet").to_pandas()
+
+
+def test_the_source_has_what_has_been_named_and_no_day_too_many(season, tmp_path):
+    story = season.story
+    for step in range(1, STEPS + 1):
+        season.deliver(step, tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [season.month(n) for n in range(1, step + 1)]
+        if step == story.lacking:
+            continue
+        newest = read(tmp_path, season.month(step))
+        whole = season.flights[season.world.month_of(season.flights) == season.month(step)]
+        days = newest["sched_dep_local"].str.slice(8, 10).astype(int)
+        assert 3 <= whole["sched_dep_local"].str.slice(8, 10).astype(int).max() - days.max() <= 6
+        assert len(newest) < len(whole)
+        if step > 1 and step - 1 not in (story.wrong, story.wrong + 1):
+            before = season.flights[season.world.month_of(season.flights) == season.month(step - 1)]
+            assert set(read(tmp_path, season.month(step - 1))["flight_id"]) == set(before["flight_id"])
+        manifest = json.loads((tmp_path / season.month(step) / "manifest.json").read_text())
+        for file in manifest["files"]:
+            assert (tmp_path / season.month(step) / file["path"]).is_file()
+
+
+def test_wrong_labels_belong_to_other_flights_until_they_are_put_right(season):
+    story, month = season.story, season.month(season.story.wrong)
+    for step, wrong in ((story.wrong, True), (story.wrong + 1, True), (story.corrected, False)):
+        came = season.feed(month, step).tables["flights"].to_pandas()
+        true = season.flights.set_index("flight_id").loc[came["flight_id"]].reset_index()
+        landed = came["outcome"].eq("flown")
+        pd.testing.assert_series_equal(came["dep_delay_min"], true["dep_delay_min"])
+        assert late_of(came).mean() == pytest.approx(late_of(true).mean())  # the rate does not tell
+        telling = auc(late_of(came), came["dep_delay_min"][landed])
+        assert telling < 0.6 if wrong else telling > 0.8
+        arrived = came["sched_arr"] + pd.to_timedelta(came["arr_delay_min"], unit="m")
+        assert (came["arr_time"][landed] == arrived[landed]).all()  # nothing else gives it away
+        assert (came["label_known_at"][landed] == arrived[landed]).all()
+
+
+@pytest.mark.parametrize("seed", range(40, 44))
+def test_what_a_month_lacks_is_a_file_that_the_manifest_promises(seed, tmp_path):
+    season = make_season(seed)
+    step, month = season.story.lacking, season.month(season.story.lacking)
+    season.deliver(step, tmp_path)
+    folder = tmp_path / month
+    assert (folder / "manifest.json").exists() == (len(list(folder.rglob("*"))) > 4) or _broken(folder)
+    season.deliver(step + 1, tmp_path)
+    assert not _broken(folder)
+
+
+def _broken(folder):
+    """Whether what the manifest promises is not there, or another thing."""
+    import hashlib
+
+    path = folder / "manifest.json"
+    if not path.exists():
+        return True
+    files = json.loads(path.read_text())["files"]
+    there = [folder / file["path"] for file in files]
+    if not all(place.is_file() for place in there):
+        return True
+    return any(hashlib.sha256(p.read_bytes()).hexdigest() != f["sha256"] for p, f in zip(there, files, strict=True))
+
+
+def test_the_brief_states_the_numbers_and_the_bars():
+    brief, bars = " ".join(BRIEF.read_text().split()), stages.find("11").bars
+    for said in (
+        f"two months of history ({DELIVERED:,} flights each), nine months that arrive",
+        f"scored on {SCORED:,} flights of each month",
+        f"There are {stage.STEP_SECONDS} seconds for a step",
+        f"better than the first one by {bars['errors']:.0f} standard errors",
+        f"has to know {100 * bars['first']:.0f} % of what a plain model",
+    ):
+        assert said in brief, said
+    assert (HISTORY, STEPS, bars["flaps"], stage.SETTLED) == (2, 9, 1, 3)
+    assert "you train in one of them at most" in brief
+    assert "from the third month after it" in brief
+
+
+# The source and the store
+
+
+def test_a_source_has_a_month_as_soon_as_it_is_there(tmp_path):
+    files, own = tmp_path / "files", tmp_path / "own"
+    files.mkdir()
+    own.mkdir()
+    (own / "plan.json").write_text("{}")
+    server = subprocess.Popen([sys.executable, INSIDE / "source_server.py", files, own / "plan.json", own / "log"])
+    try:
+        deadline = time.monotonic() + 30
+        while not ((own / "log").exists() and "port" in (own / "log").read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        url = f"http://127.0.0.1:{json.loads((own / 'log').read_text().splitlines()[0])['port']}"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{url}/m/manifest.json")
+        (files / "m").mkdir()
+        (files / "m" / "manifest.json").write_text("here")
+        assert urllib.request.urlopen(f"{url}/m/manifest.json").read() == b"here"
+        for outside in ("../own/plan.json", "m/../../own/plan.json"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"{url}/{outside}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+# What is answered
+
+RIGHT = {
+    "step": 3, "decision": "retrain", "trigger": "it is stale", "versions": ["2"], "champion": "2",
+    "months": [{"month": "2014-03", "status": "accepted", "rows_in": 5, "rows_accepted": 5, "rows_quarantined": 0}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"versions": []}, "versions has to name what was made where decision is retrain"),
+        ({"decision": "keep"}, "versions has to name what was made where decision is retrain"),
+        ({"decision": "wait"}, "decision"),
+        ({"trigger": " "}, "trigger"),
+        ({"champion": None}, "champion"),
+        ({"versions": [2]}, "versions"),
+        ({"step": "3"}, "step"),
+        ({"months": [{**RIGHT["months"][0], "status": "failed"}]}, "reason has to say why"),
+    ],
+)
+def test_an_answer_that_contradicts_itself_is_none(change, said):
+    with pytest.raises(OutputProblem, match=said):
+        parse_output(LoopAnswer, RIGHT | change)
+    parse_output(LoopAnswer, RIGHT | {"more": 1})
+
+
+def played(season, made, order=True):
+    """A made-up replay in which so many versions were made at each step; the champion is always the last one."""
+    steps, there = [], []
+    for number in range(STEPS + 1):
+        count = made.get(number, 0) + (order and number == season.story.order)
+        there += [str(len(there) + n + 1) for n in range(count)]
+        answer = LoopAnswer(
+            **(
+                RIGHT
+                | {
+                    "step": number,
+                    "versions": there[-count:] if count else [],
+                    "decision": "retrain" if count else "keep",
+                }
+            )
+        )
+        steps.append(stage.Step(number, 1.0, answer, {}, Registered(frozenset(there), there[-1], {}, {})))
+    return stage.Played(season, steps)
+
+
+def test_what_was_made_is_told_by_the_registry_and_an_order_is_no_training_of_its_own(season):
+    found = played(season, {0: 1, season.story.change: 2, season.story.order: 0})
+    assert found.made(0) == ["1"]
+    assert found.made(season.story.change) == ["2", "3"]
+    assert found.retrainings == [season.story.change]
+    assert not found.own(season.story.order)
+    assert played(season, {0: 1, season.story.order: 1}).own(season.story.order)
+
+
+def test_many_versions_are_in_the_order_of_their_numbers(season):
+    assert played(season, {0: 12}).made(0)[-3:] == ["10", "11", "12"]
+
+
+def test_hindsight_keeps_the_first_champion_until_the_world_changes():
+    month = np.array(["a", "a", "b", "b"])
+    first, plain, after = np.array([0.5, 0.4, 0.9, 0.8]), np.array([0.6, 0.6, 0.7, 0.7]), np.array([0.6, 0.6, 0.3, 0.2])
+    found = stage.Losses(month, month, {"1": first, "2": after}, plain + 1, plain, after, {"a": "1", "b": "2"})
+    assert list(found.after_change) == [0.5, 0.4, 0.3, 0.2]
+    assert list(found.loop) == [0.5, 0.4, 0.3, 0.2]
+    assert found.by_month(found.loop) == pytest.approx([0.45, 0.25])
+
+
+def test_marks_are_drawn_on_the_lines_and_survive_being_written():
+    from grader.verdict import Chart, _chart
+
+    line = Series("yours", ("2014-03-15", "2014-04-15", "2014-05-15"), (0.0, 0.1, -0.2))
+    mark = Series("trained", ("2014-04-15",), (0.1,))
+    chart = charts.marked("gain", "month", "sum", [line], [mark], "it fell")
+    (drawn,) = plots.drawings([chart])
+    (plain,) = plots.drawings([replace(chart, marks=())])
+    assert "trained" in drawn
+    assert drawn.count("<path") > plain.count("<path")
+    from dataclasses import asdict
+
+    assert _chart(json.loads(json.dumps(asdict(chart)))) == chart
+    assert isinstance(chart, Chart)
+
+
+def test_the_error_of_a_mean_counts_days_and_not_flights():
+    draw = np.random.default_rng(0)
+    day = np.repeat(np.arange(30), 100)
+    values = draw.normal(0, 1, 30)[day] + draw.normal(0, 0.1, 3000)
+    mean, error = statistics.mean_by_cluster(values, day)
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(1 / np.sqrt(30), rel=0.3)  # ten times that of three thousand independent values
+
+
+# The reference's own promises
+
+
+def reference(program, folder):
+    """Run a program in the reference solution; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], cwd=home.reference_solution(), capture_output=True, text=True, check=False,
+        env={**os.environ, "MLEKIT_STATE": str(folder / "state"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+DOUBTS = """
+import json, sys
+from pathlib import Path
+import polars as pl
+from flightdelay.labels import telling
+from flightdelay.usecase import read_usecase
+folder = Path(sys.argv[1])
+case = read_usecase(folder / "usecase.toml")
+print(json.dumps({p.stem: telling(case, pl.read_parquet(p)) for p in sorted(folder.glob("*.parquet"))}))
+"""
+
+
+@pytest.mark.parametrize("seed", [SEED, 60, 61, 62])
+def test_labels_are_doubted_where_they_are_wrong_and_not_where_the_world_has_changed(seed, tmp_path):
+    season = make_season(seed)
+    (tmp_path / "usecase.toml").write_text(season.usecase)
+    for month in season.world.months:
+        season.flights[season.world.month_of(season.flights) == month].to_parquet(tmp_path / f"{month}.parquet")
+    wrong = season.month(season.story.wrong)
+    season.feed(wrong, season.story.wrong).tables["flights"].to_pandas().to_parquet(tmp_path / "wrong.parquet")
+    found = {name: told["dep_delay_min"] for name, told in json.loads(reference(DOUBTS, tmp_path)).items()}
+    usual = found[season.history[0]]
+    assert found.pop("wrong") < 0.3 * usual
+    assert min(found.values()) > 0.9 * usual
+
+
+MAILBOX = """
+import json, sys
+from pathlib import Path
+from flightdelay.mailbox import Mailbox
+folder = Path(sys.argv[1])
+box = Mailbox(folder)
+(folder / "in" / ".0002.json.part").write_text("half")
+for n in (1, 0):
+    (folder / "in" / f"{n:04d}.json").write_text(json.dumps({"step": n}))
+first = box.next()["step"]
+box.answer(0, {"step": 0})
+again = Mailbox(folder)
+print(first, again.next()["step"], json.loads((folder / "out/0000.json").read_text()))
+"""
+
+
+def test_the_next_message_is_the_first_without_an_answer(tmp_path):
+    (tmp_path / "in").mkdir()
+    assert reference(MAILBOX, tmp_path).split() == ["0", "1", "{'step':", "0}"]
+
+
+NOTES = """
+import sys
+from flightdelay.loop import Notes, Plan
+notes = Notes(4)
+assert notes.plan() is None
+notes.decided(Plan("stale", [("2014-01-01", "2014-02-01")]))
+notes.trained(0, "abc")
+again = Notes(4)
+assert again.plan() == Plan("stale", [("2014-01-01", "2014-02-01")])
+assert again.run(0) == "abc" and again.run(1) is None and Notes(5).plan() is None
+"""
+
+
+def test_a_decision_is_found_again_after_a_crash(tmp_path):
+    reference(NOTES, tmp_path)
+
+
+STALE = """
+import numpy as np
+from flightdelay.stale import worth
+draw = np.random.default_rng(0)
+day = np.repeat(np.arange(25), 160)
+storm = draw.normal(0, 0.4, 25)[day]
+signal = draw.normal(0, 1, len(day))
+chance = 1 / (1 + np.exp(-(-1.3 + 0.8 * signal + storm)))
+late = (draw.random(len(day)) < chance).astype(float)
+good = worth(late, 1 / (1 + np.exp(-(-1.3 + 0.8 * signal))), day)
+bad = worth(late, 1 / (1 + np.exp(-(-1.3 - 0.8 * signal))), day)
+none = worth(late, np.full(len(day), late.mean()), day)
+assert good.mean > 4 * good.error > 0 > -4 * bad.error > bad.mean
+assert abs(none.mean) < 1e-9
+"""
+
+
+def test_a_model_is_worth_what_it_knows_beyond_the_rate(tmp_path):
+    reference(STALE, tmp_path)
+
+
+def test_the_use_case_has_a_cost_and_every_grading_carries_it(season):
+    published = tomllib.loads(Path(home.datasets() / "usecase.toml").read_text())
+    assert tomllib.loads(season.usecase)["retraining"] == published["retraining"]
