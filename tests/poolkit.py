@@ -105,8 +105,9 @@ def said(result: Grade) -> str:
 
 
 def alternative(name: str, target: Path) -> None:
-    """Lay down an independent right submission; one that goes on where another ended names that in a file BASE."""
+    """Lay down an independent right submission; one that goes on where another ended names that in a file BASE, and where it lies."""
     folder = POOL / "alternatives" / name
     if (base := folder / "BASE").exists():
-        alternative(base.read_text().strip(), target)
+        before, _, inside = base.read_text().strip().partition(" ")
+        alternative(before, target / inside)
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("BASE"), dirs_exist_ok=True)
