@@ -105,9 +105,10 @@ def said(result: Grade) -> str:
 
 
 def alternative(name: str, target: Path) -> None:
-    """Lay down an independent right submission; one that goes on where another ended names that in a file BASE, and where it lies."""
+    """Lay down an independent right submission; one that goes on where others ended names them in a file BASE."""
     folder = POOL / "alternatives" / name
     if (base := folder / "BASE").exists():
-        before, _, inside = base.read_text().strip().partition(" ")
-        alternative(before, target / inside)
+        for line in base.read_text().splitlines():
+            before, _, inside = line.partition(" ")
+            alternative(before, target / inside)
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("BASE"), dirs_exist_ok=True)

@@ -112,6 +112,10 @@ class Played:
         """Whether it trained at a step of its own accord: more than an order asks for."""
         return len(self.made(step)) > (step == self.story.order)
 
+    def waiting_for_repair(self, step: int) -> bool:
+        """Whether the world had changed before a step, and the first champion was still there."""
+        return step > self.story.change and self.champion(step - 1) == self.champion(0)
+
     @cached_property
     def retrainings(self) -> list[int]:
         """The steps at which it trained of its own accord, after the first champion."""
@@ -689,7 +693,7 @@ def takes_months_as_they_come(grading: Grading) -> Finding:
     Accepts: fetching only what has changed.
     """
     found = grading.get(told)
-    special = {(found.story.lacking, found.season.month(found.story.lacking))}
+    special = {(found.story.lacking + n, found.season.month(found.story.lacking)) for n in (0, 1)}
     special |= {(found.story.wrong + n, found.season.month(found.story.wrong)) for n in (0, 1, 2)}
     counted = 0
     for step in found.steps[1:]:
@@ -1000,6 +1004,11 @@ def survives_a_failed_month(grading: Grading) -> Finding:
     return passed("a month that could not be had is caught up with", f"{month} failed, then accepted", "both")
 
 
+def calm_but_for(found: Played, step: int) -> bool:
+    """Whether it trained at no quiet step but this one."""
+    return not any(found.own(quiet) for quiet in found.story.quiet if quiet != step)
+
+
 @check("retraining.survives_a_restart", uses=RUN)
 @with_all_steps
 def survives_a_restart(grading: Grading) -> Finding:
@@ -1028,7 +1037,7 @@ def survives_a_restart(grading: Grading) -> Finding:
             if not made:
                 said = f"{what}; what it had begun is lost: the answer is {step.answer.decision}"
                 return failed(said, "no version", "one")
-        elif found.own(step.number) and sum(found.own(quiet) for quiet in found.story.quiet) == 1:
+        elif found.own(step.number) and not found.waiting_for_repair(step.number) and calm_but_for(found, step.number):
             said = f"{what}; nothing had changed, and it trained, as at no other such step: {step.answer.trigger[:200]}"
             return failed(said, "retrain", "keep")
         elif found.champion(step.number) != before and not made:

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).parent
-DEFAULTS = {"rounds": 60, "leaves": 12, "days_held_out": 14}
+DEFAULTS = {"rounds": 60, "leaves": 12, "days_held_out": 14, "rate": 0.1, "least": 20}
 TEXTS = ("carrier", "origin", "dest")
 LOGGED = "late flights"
 
@@ -159,7 +159,8 @@ def fitted(source, config):
         [("texts", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), texts)], remainder="passthrough"
     )
     trees = HistGradientBoostingClassifier(
-        max_iter=config["rounds"], max_leaf_nodes=config["leaves"], learning_rate=0.1, random_state=config["seed"],
+        max_iter=config["rounds"], max_leaf_nodes=config["leaves"], learning_rate=config["rate"],
+        min_samples_leaf=config["least"], random_state=config["seed"],
         early_stopping=False,
     )
     x = source.features(learn)
@@ -449,15 +450,16 @@ def objections(load, champion, challenger, x, flights, slices):
     return reasons
 
 
-def judge(registry, version, source):
-    """The champion, the path that led to it, and what speaks against this version."""
+def judge(registry, version, source, among=None):
+    """The champion, the path that led to it, and what speaks against this version, on these flights or those of the last month."""
     import mlflow
 
     flights = source.tables["flights"]
     month = flights["sched_dep_local"].str[:7]
-    flights = flights[(month == month.max()) & flights["label"].notna()].reset_index(drop=True)
+    chosen = month == month.max() if among is None else among(flights["sched_dep_local"].str[:10])
+    flights = flights[chosen & flights["label"].notna()].reset_index(drop=True)
     if flights["label"].nunique() < 2:
-        raise Refused("the last month has no landed flights of both kinds to judge by")
+        raise Refused("there are no landed flights of both kinds to judge by")
     champion, path = registry.champions()
     load = lambda v: mlflow.pyfunc.load_model(f"models:/{registry.name}/{v}")  # noqa: E731
     return champion, path, objections(load, champion, version, source.features(flights), flights, source.case["slices"])

@@ -17,6 +17,8 @@ import pandas as pd
 import delay
 import sense
 
+SMOOTH = {"rate": 0.05, "least": 60}  # trees for few days
+delay.BARS["not_better"] = -1.5  # the days of one month say less than those of two
 ATTEMPTS, PAUSES = 4, (0.3, 0.8, 1.5)
 MOST_TROUBLE = 5  # times that one step may go wrong before the loop ends
 
@@ -132,7 +134,7 @@ def make(a, message, place, window, ledger, registry, source, seed):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "model")
             out.mkdir()
-            config = {"seed": seed} | {key: window[key] for key in ("train_start", "train_end", "days_held_out")}
+            config = {"seed": seed, **SMOOTH} | {key: window[key] for key in ("train_start", "train_end", "days_held_out")}
             Path(folder, "config.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in config.items()))
             asked = argparse.Namespace(config=f"{folder}/config.toml", usecase=a.usecase, data=str(delay.state("data")), out=str(out), mark=mark)
             delay.train(asked)
