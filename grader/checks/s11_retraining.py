@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 BARS = stages.find("11").bars
 MOST_FILES = 200  # that are looked at in the mailbox
-MEMORY_MB = 4096
 STOP_SECONDS = 10
+LIFE_SECONDS = 3600  # of one start of the loop
 POLL_SECONDS = 0.05
 CLIP = 1e-6
 _GOES_ON = Finished("exited", 0, 0.0, "")
@@ -174,7 +174,7 @@ class Loop:
             *running.command(self.grading, "loop"), "--usecase", settings / "usecase.toml", "--mailbox", mailbox,
             "--source", self.source.url, "--history", history, "--seed", str(running.SEED),
         ]  # fmt: skip
-        limits = replace(self.grading.limits, seconds=3600, memory_mb=MEMORY_MB)
+        limits = replace(self.grading.limits, seconds=LIFE_SECONDS)
         self.running = self.grading.submission.start(
             "loop",
             argv,
