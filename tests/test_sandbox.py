@@ -690,6 +690,19 @@ def test_the_plain_rung_leaves_no_files(tmp_path):
     assert set(Path(tempfile.gettempdir()).glob("mlekit-job-*")) <= before
 
 
+def test_who_has_a_turn_and_asks_for_another_is_told_instead_of_waiting_for_ever():
+    """Who wants all turns waits for him, and he behind that one: nobody would ever go on."""
+    turns = Turns(2)
+    with turns, pytest.raises(RuntimeError, match="asks for another"), turns:
+        pass
+    with turns.all(), pytest.raises(RuntimeError, match="asks for another"), turns:
+        pass
+    with turns:
+        pass
+    with turns.all():
+        pass
+
+
 def test_of_those_who_wait_the_first_planned_goes_first():
     turns, order, ready = Turns(1), [], threading.Event()
 

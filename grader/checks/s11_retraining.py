@@ -246,15 +246,14 @@ def played(grading: Grading) -> Played:
         beside: served.Service | None = None
         began = time.monotonic()
         try:
-            with grading.sandbox.turn:
-                loop.start()
-                for number in range(STEPS + 1):
-                    step = play(grading, loop, found, number)
-                    if step is None:
-                        break
-                    found.steps.append(step)
-                    beside = beside or serve(grading, loop)
-                    follow(found, step, beside)
+            loop.start()
+            for number in range(STEPS + 1):
+                step = play(grading, loop, found, number)
+                if step is None:
+                    break
+                found.steps.append(step)
+                beside = beside or serve(grading, loop)
+                follow(found, step, beside)
         finally:
             found.seconds = time.monotonic() - began
             if beside is not None and beside.running is not None:
@@ -275,23 +274,23 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
         made.deliver(number, grading.get(given).source)
         if grading.own:
             made.deliver(number, grading.get(given).year / f"step-{number}")
-    if number == story.down:
-        loop.stop()
+    training = number in story.settling and not found.trained_and_killed
+    # it has its turn while it works, and not while its answer is read: who reads has to wait for a turn too
+    with moments(grading, loop, training) as watched, grading.sandbox.turn:
+        if number == story.down:
+            loop.stop()
+            killed.append("while it waited, before the message came")
         loop.put(made.message(number))
-        loop.start()
-        killed.append("while it waited, before the message came")
-    elif number in story.settling and not found.trained_and_killed:
-        with moments(grading, loop) as watched:
-            loop.put(made.message(number))
-            for says, watcher in watched:
-                if seen(loop, number, watcher):
-                    loop.stop()
-                    loop.start()
-                    killed.append(says)
-    else:
-        loop.put(made.message(number))
-    began = time.monotonic()
-    if problem := wait(loop, number, f", killed {' and '.join(killed)} and started again," if killed else ""):
+        if number == story.down:
+            loop.start()
+        for says, watcher in watched:
+            if seen(loop, number, watcher):
+                loop.stop()
+                loop.start()
+                killed.append(says)
+        began = time.monotonic()
+        problem = wait(loop, number, f", killed {' and '.join(killed)} and started again," if killed else "")
+    if problem:
         found.problem = problem
         found.blame = "restart" if killed else "failed_month" if number == story.lacking else ""
         return None
@@ -324,8 +323,14 @@ def wait(loop: Loop, step: int, who: str) -> str:
 
 
 @contextmanager
-def moments(grading: Grading, loop: Loop) -> Iterator[list[tuple[str, Tool]]]:
-    """Moments of a training at which the loop is killed, each with a tool of ours, in a sandbox of its own, that ends when it has come."""
+def moments(grading: Grading, loop: Loop, wanted: bool) -> Iterator[list[tuple[str, Tool]]]:
+    """Moments of a training at which the loop is killed, each with a tool of ours, in a sandbox of its own, that ends when it has come.
+
+    None if they are not `wanted`.
+    """
+    if not wanted:
+        yield []
+        return
     try:
         runs = len(grading.reader.store(loop.out / stores.NAME, stores.NAME, "", "")["runs"])
         versions = len(grading.reader.registry(loop.out / stores.NAME, stores.NAME, MODEL_NAME)["versions"])

@@ -194,13 +194,27 @@ CANCELLED = Ended(Finished("cancelled", None, 0.0, ""))
 
 
 class Turns:
-    """At most so many at once; of those who wait, the one whose work was planned first goes first."""
+    """At most so many at once; of those who wait, the one whose work was planned first goes first.
+
+    Whoever has a turn must not wait for another: he who wants all of them would wait for him, and he for that one.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots, self._free, self._waiting = slots, slots, list[tuple[int, int]]()
         self._changed, self._arrivals, self._only_one = threading.Condition(), itertools.count(), threading.Lock()
+        self._mine = threading.local()
 
     def __enter__(self) -> None:
+        if getattr(self._mine, "held", False):
+            raise RuntimeError("a thread that has its turn asks for another one; give the first one back before")
+        self._take()
+        self._mine.held = True
+
+    def __exit__(self, *_: object) -> None:
+        self._mine.held = False
+        self._give_back()
+
+    def _take(self) -> None:
         with self._changed:
             mine = (planned.get(), next(self._arrivals))
             heapq.heappush(self._waiting, mine)
@@ -209,7 +223,7 @@ class Turns:
             self._free -= 1
             self._changed.notify_all()
 
-    def __exit__(self, *_: object) -> None:
+    def _give_back(self) -> None:
         with self._changed:
             self._free += 1
             self._changed.notify_all()
@@ -221,12 +235,14 @@ class Turns:
         with self._only_one:
             try:
                 while taken < self._slots:
-                    self.__enter__()
+                    self._take()
                     taken += 1
+                self._mine.held = True
                 yield
             finally:
+                self._mine.held = False
                 for _ in range(taken):
-                    self.__exit__()
+                    self._give_back()
 
 
 class Slots:
