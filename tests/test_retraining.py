@@ -90,7 +90,7 @@ def test_months_are_alike_but_for_the_change():
     assert np.ptp([late_of(real.flights[real.month_of(real.flights) == month]).mean() for month in real.months]) > 0.1
 
 
-@pytest.mark.parametrize("seed", [SEED, 32, 33])
+@pytest.mark.parametrize("seed", [SEED, 32])
 def test_from_the_change_on_other_flights_are_late_and_nothing_else_changes(seed):
     """A carrier's rate of late flights before says the reverse of its rate after."""
     turned = HISTORY + 3
@@ -186,7 +186,7 @@ def test_wrong_labels_belong_to_other_flights_until_they_are_put_right(season):
         assert (came["label_known_at"][landed] == arrived[landed]).all()
 
 
-@pytest.mark.parametrize("seed", range(40, 44))
+@pytest.mark.parametrize("seed", range(40, 43))
 def test_what_a_month_lacks_is_a_file_that_the_manifest_promises(seed, tmp_path):
     season = make_season(seed)
     step, month = season.story.lacking, season.month(season.story.lacking)
@@ -215,7 +215,8 @@ def test_the_brief_states_the_numbers_and_the_bars():
     brief, bars = " ".join(BRIEF.read_text().split()), stages.find("11").bars
     for said in (
         f"two months of history ({DELIVERED:,} flights each), nine months that arrive",
-        f"scored on {SCORED:,} flights of each month",
+        f"scored, on complete data, on {SCORED:,} flights of each month",
+        f"at least {100 * bars['regret']:.0f} % of what hindsight would have gained",
         f"There are {stage.STEP_SECONDS} seconds for a step",
         f"better than the first one by {bars['errors']:.0f} standard errors",
         f"has to know {100 * bars['first']:.0f} % of what a plain model",
@@ -373,7 +374,7 @@ print(json.dumps({p.stem: telling(case, pl.read_parquet(p)) for p in sorted(fold
 """
 
 
-@pytest.mark.parametrize("seed", [SEED, 60, 61, 62])
+@pytest.mark.parametrize("seed", [SEED, 60])
 def test_labels_are_doubted_where_they_are_wrong_and_not_where_the_world_has_changed(seed, tmp_path):
     season = make_season(seed)
     (tmp_path / "usecase.toml").write_text(season.usecase)

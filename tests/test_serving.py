@@ -256,7 +256,7 @@ def test_all_turns_at_once_means_that_nobody_else_has_one():
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
-    with turns, turns:
+    with turns.all():  # both have been given back
         pass
     assert max(most) <= 2
 

@@ -127,6 +127,7 @@ class Verdicts:
 
 @work
 def given(grading: Grading) -> Given:
+    running.command(grading, "monitor")  # before anything is made for it
     folders = [grading.folder(name) for name in ("season", "reference", "windows", "given")]
     traffic = world.make_traffic(grading.world(), folders[0])
     for window in traffic.reference:
