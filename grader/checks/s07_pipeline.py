@@ -260,11 +260,20 @@ def plan_for(month: str, seed: int) -> dict[str, list[str]]:
 def source_of(
     grading: Grading, label: str, plan: Mapping[str, Sequence[str]], spoiled: bool = False
 ) -> Iterator[services.Source]:
-    """A source with a plan of failures, for as long as it is needed."""
+    """A source of the months of this stage with a plan of failures, for as long as it is needed."""
     given_ = grading.get(given)
-    folder, own = given_.spoiled if spoiled else given_.source, grading.folder(f"source-{label}")
+    with source_with(grading, given_.spoiled if spoiled else given_.source, f"source-{label}", plan) as source:
+        yield source
+
+
+@contextmanager
+def source_with(
+    grading: Grading, folder: Path, label: str, plan: Mapping[str, Sequence[str]], before: Path | None = None
+) -> Iterator[services.Source]:
+    """A source of what is in a folder, with a plan of failures; `before` keeps what was in it at other times."""
+    own = grading.folder(label)
     source = services.Source(grading.sandbox, folder, own, plan)
-    grading.submission.servers[source.url] = Server(folder, own / "plan.json")
+    grading.submission.servers[source.url] = Server(folder, own / "plan.json", before)
     try:
         yield source
     finally:
@@ -452,18 +461,23 @@ def moments_of_death(
     ]
 
 
+def watcher_of(grading: Grading, out: Path, rows: str) -> Service:
+    """A tool of ours, in a sandbox of its own, that ends when the store of a run has these rows: TABLE, or TABLE:N for more than N."""
+    kit, store = Mount(INSIDE, "kit"), Mount(out / stores.NAME, stores.NAME)
+    job = Job(
+        ["python", kit / "watch_store.py", store / stores.DATABASE, rows], [kit, store], cwd=store,
+        env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
+    )  # fmt: skip
+    return grading.sandbox.start(job)
+
+
 def _store_has(grading: Grading, out: Path, table: str, watchers: list[Service]) -> Callable[[], bool]:
     """Whether a table of the store of a run has rows: a tool of ours, one of the `watchers`, looks from a sandbox of its own."""
-    kit, store = Mount(INSIDE, "kit"), Mount(out / stores.NAME, stores.NAME)
     started: list[Service] = []
 
     def has() -> bool:
         if not started:
-            job = Job(
-                ["python", kit / "watch_store.py", store / stores.DATABASE, table], [kit, store], cwd=store,
-                env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
-            )  # fmt: skip
-            started.append(grading.sandbox.start(job))
+            started.append(watcher_of(grading, out, table))
             watchers.append(started[0])
         ended = started[0].poll()
         return ended is not None and ended.ok

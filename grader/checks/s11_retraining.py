@@ -20,15 +20,15 @@ from grader import services, stages, stores
 from grader.checks import charts, running, served, statistics, tracked
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, with_list, work
 from grader.checks.s06_registry import MODEL_NAME, Registered, audited, registered
-from grader.checks.s07_pipeline import environment, prefect
+from grader.checks.s07_pipeline import environment, prefect, source_with, watcher_of
 from grader.contract.outputs import AuditRecord, LoopAnswer, MonthRecord, OutputProblem, parse_output
 from grader.contract.retraining import NAME, STEP_SECONDS
 from grader.contract.serving import START_SECONDS
 from grader.sandbox import Mount
-from grader.sandbox.base import Argument, Finished, Job, SandboxFault
+from grader.sandbox.base import Argument, Finished, SandboxFault
 from grader.sandbox.base import Service as Tool
-from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Unreadable
-from grader.submission import Ran, Running, Server
+from grader.sandbox.reader import Unreadable
+from grader.submission import Ran, Running
 from grader.verdict import Chart, Series
 from grader.world import features, replay
 from grader.world.boosting import Boosting
@@ -111,6 +111,15 @@ class Played:
     def own(self, step: int) -> bool:
         """Whether it trained at a step of its own accord: more than an order asks for."""
         return len(self.made(step)) > (step == self.story.order)
+
+    def crowned(self, step: int) -> bool:
+        """Whether another version, or the first, became champion at a step."""
+        return not step or self.champion(step) != self.champion(step - 1)
+
+    @cached_property
+    def flapped(self) -> list[int]:
+        """The quiet steps at which it trained."""
+        return [step for step in self.story.quiet if self.own(step)]
 
     def waiting_for_repair(self, step: int) -> bool:
         """Whether the world had changed before a step, and the first champion was still there."""
@@ -221,17 +230,6 @@ class Loop:
         return next((name for name in sorted(names) if name.endswith(".json") and name not in self.asked), "")
 
 
-@contextmanager
-def source_of(grading: Grading) -> Iterator[services.Source]:
-    given_, own = grading.get(given), grading.folder("source-own")
-    source = services.Source(grading.sandbox, given_.source, own, grading.get(season).hiccups)
-    grading.submission.servers[source.url] = Server(given_.source, own / "plan.json", given_.year)
-    try:
-        yield source
-    finally:
-        source.stop()
-
-
 @work
 def played(grading: Grading) -> Played:
     """The whole replay. Raises Owed where there is no such command."""
@@ -241,7 +239,8 @@ def played(grading: Grading) -> Played:
     for name in ("in", "out"):
         (out / "mailbox" / name).mkdir(parents=True)
     found = Played(made)
-    with source_of(grading) as source:
+    given_ = grading.get(given)
+    with source_with(grading, given_.source, "source-own", made.hiccups, given_.year) as source:
         loop = Loop(grading, source, out, grading.folder("loop-printed") / "printed.txt")
         beside: served.Service | None = None
         began = time.monotonic()
@@ -336,17 +335,10 @@ def moments(grading: Grading, loop: Loop, wanted: bool) -> Iterator[list[tuple[s
         versions = len(grading.reader.registry(loop.out / stores.NAME, stores.NAME, MODEL_NAME)["versions"])
     except Unreadable:
         runs, versions = 0, 0
-    kit, store = Mount(INSIDE, "kit"), Mount(loop.out / stores.NAME, stores.NAME)
-    found = []
-    for says, rows in (
-        ("when it had begun to train", f"runs:{runs}"),
-        ("when the version was there", f"model_versions:{versions}"),
-    ):
-        job = Job(
-            ["python", kit / "watch_store.py", store / stores.DATABASE, rows], [kit, store], cwd=store,
-            env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
-        )  # fmt: skip
-        found.append((says, grading.sandbox.start(job)))
+    found = [
+        ("when it had begun to train", watcher_of(grading, loop.out, f"runs:{runs}")),
+        ("when the version was there", watcher_of(grading, loop.out, f"model_versions:{versions}")),
+    ]
     try:
         yield found
     finally:
@@ -378,9 +370,8 @@ def serve(grading: Grading, loop: Loop) -> served.Service:
 
 def follow(found: Played, step: Step, service: served.Service) -> None:
     """See that the service answers with the champion, wherever that has changed."""
-    before = found.champion(step.number - 1) if step.number else None
     champion = found.champion(step.number)
-    if found.service or champion == before:
+    if found.service or not found.crowned(step.number):
         return
     if service.running is None:
         found.service = "the command serve is not declared"
@@ -840,8 +831,8 @@ def story_charts(found: Played, worth: Losses) -> list[Chart]:
     ]  # a decision is made when one month is over and counts from the next on
     marks = []
     for name, at, place in (
-        ("trained and promoted", [s for s in found.retrainings if found.champion(s) != found.champion(s - 1)], begins),
-        ("trained, not promoted", [s for s in found.retrainings if found.champion(s) == found.champion(s - 1)], begins),
+        ("trained and promoted", [s for s in found.retrainings if found.crowned(s)], begins),
+        ("trained, not promoted", [s for s in found.retrainings if not found.crowned(s)], begins),
         ("order", [found.story.order], begins),
         ("change", [found.story.change - 1], days),
         ("wrong labels", [found.story.wrong - 1], days),
@@ -883,7 +874,7 @@ def stays_calm(grading: Grading) -> Finding:
     Catches: training each month; an alarm at every storm. Accepts: one training too many.
     """
     found = replacing(grading)
-    flapped = [step for step in found.story.quiet if found.own(step)]
+    flapped = found.flapped
     value, bar = f"trained at {len(flapped)} of {len(found.story.quiet)} quiet steps", f"at most {BARS['flaps']:.0f}"
     if len(flapped) > BARS["flaps"]:
         one = found.at(flapped[0])
@@ -898,7 +889,7 @@ def stays_calm(grading: Grading) -> Finding:
 def calm(grading: Grading) -> Played:
     """Raises Owed."""
     found = replacing(grading)
-    if sum(found.own(step) for step in found.story.quiet) > BARS["flaps"]:
+    if len(found.flapped) > BARS["flaps"]:
         raise Owed("it has to be calm in quiet months first, or training shows nothing: see retraining.stays_calm")
     return found
 
@@ -1009,11 +1000,6 @@ def survives_a_failed_month(grading: Grading) -> Finding:
     return passed("a month that could not be had is caught up with", f"{month} failed, then accepted", "both")
 
 
-def calm_but_for(found: Played, step: int) -> bool:
-    """Whether it trained at no quiet step but this one."""
-    return not any(found.own(quiet) for quiet in found.story.quiet if quiet != step)
-
-
 @check("retraining.survives_a_restart", uses=RUN)
 @with_all_steps
 def survives_a_restart(grading: Grading) -> Finding:
@@ -1042,7 +1028,7 @@ def survives_a_restart(grading: Grading) -> Finding:
             if not made:
                 said = f"{what}; what it had begun is lost: the answer is {step.answer.decision}"
                 return failed(said, "no version", "one")
-        elif found.own(step.number) and not found.waiting_for_repair(step.number) and calm_but_for(found, step.number):
+        elif found.flapped == [step.number] and not found.waiting_for_repair(step.number):
             said = f"{what}; nothing had changed, and it trained, as at no other such step: {step.answer.trigger[:200]}"
             return failed(said, "retrain", "keep")
         elif found.champion(step.number) != before and not made:
@@ -1074,7 +1060,7 @@ def keeps_the_audit(grading: Grading) -> Finding:
                     f"version {version[:20]} was made at step {step.number}, and the audit log has {judged.count(version)} lines about it",
                     judged.count(version), 1,
                 )  # fmt: skip
-    champions = _in_a_row(found)
+    champions = [found.champion(step.number) for step in found.steps if found.crowned(step.number)]
     noted = _noted(lines)
     if noted != champions:
         return failed("by the audit log, other versions became champion than by the alias", " → ".join(v[:20] for v in noted) or "none",
@@ -1082,12 +1068,6 @@ def keeps_the_audit(grading: Grading) -> Finding:
     return passed(
         "every decision is in the audit log", f"{len(lines)} lines, {len(champions)} champions", "one line each"
     )
-
-
-def _in_a_row(found: Played) -> list[str]:
-    """The champions, one after the other."""
-    every = [found.champion(step.number) for step in found.steps]
-    return [version for n, version in enumerate(every) if not n or every[n - 1] != version]
 
 
 def _noted(lines: Sequence[AuditRecord]) -> list[str]:
@@ -1103,11 +1083,7 @@ def the_service_follows(grading: Grading) -> Finding:
     Catches: a registry that is locked while the loop works; a champion that cannot be loaded. Accepts: whatever stage 08 does.
     """
     found = grading.get(told)
-    changes = [
-        step
-        for step in found.steps
-        if not step.number or found.champion(step.number) != found.champion(step.number - 1)
-    ]
+    changes = [step for step in found.steps if found.crowned(step.number)]
     if len(changes) < 2:
         raise Owed("a stale model has to be replaced first: see retraining.replaces_a_stale_model")
     if found.service:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from grader.contract.retraining import ORDER_KEYS
 from grader.world import feed_usecase
 from grader.world.build import LATE_MINUTES, ZONE, Replay, World, build, stream
 from grader.world.delivery import Feed, File
-from grader.world.layout import Rows, rows_of
+from grader.world.layout import Rows, rows_of, write_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,8 +222,4 @@ def make_season(seed: int) -> Season:
 
 def lay_down(season: Season, months: Sequence[str], folder: Path) -> None:
     """A data folder with the delivered flights of some months, as they really were."""
-    from dataclasses import replace
-
-    from grader.world.layout import write_data
-
     write_data(replace(season.world, flights=season.flights), folder, list(months))
