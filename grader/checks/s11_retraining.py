@@ -140,7 +140,7 @@ def season(grading: Grading) -> Season:
 class Given:
     """What the loop is given: the months before, the use case, and the folder that the source hands out.
 
-    `year` keeps what it handed out at each step, for who asks why.
+    `year` has what it hands out at each step, for who asks why.
     """
 
     history: Path
@@ -155,7 +155,19 @@ def given(grading: Grading) -> Given:
     made = grading.get(season)
     replay.lay_down(made, made.history, history)
     (settings / "usecase.toml").write_text(made.usecase, encoding="utf-8")
+    if grading.own:
+        lay_down_year(made, year)
     return Given(history, settings, source, year)
+
+
+def lay_down_year(made: Season, year: Path) -> None:
+    """Each step's message, and the months as the source has them then, for learners to try on; also where nothing answers yet."""
+    for step in range(STEPS + 1):
+        here = year / f"step-{step}"
+        here.mkdir()
+        (here / "message.json").write_text(json.dumps(made.message(step), indent=1), encoding="utf-8")
+        if step:
+            made.deliver(step, here)
 
 
 @dataclass
@@ -271,8 +283,6 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
     killed: list[str] = []
     if number:
         made.deliver(number, grading.get(given).source)
-        if grading.own:
-            made.deliver(number, grading.get(given).year / f"step-{number}")
     training = number in story.settling and not found.trained_and_killed
     # it has its turn while it works, and not while its answer is read: who reads has to wait for a turn too
     with moments(grading, loop, training) as watched, grading.sandbox.turn:
@@ -649,7 +659,7 @@ def answers_every_step(grading: Grading) -> Finding:
     found = grading.get(played)
     if found.problem and not found.blame:
         value = f"{len(found.steps)} steps answered"
-        return failed(f"we played {STEPS + 1} steps; {found.problem}", value, f"{STEPS + 1}")
+        return failed(f"we began to play {STEPS + 1} steps; {found.problem}", value, f"{STEPS + 1}")
     for step in found.steps:
         answer, where = step.answer, f"after {of_step(found, step.number)}"
         if answer.step != step.number:
