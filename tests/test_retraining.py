@@ -171,6 +171,14 @@ def test_the_source_has_what_has_been_named_and_no_day_too_many(season, tmp_path
             assert (tmp_path / season.month(step) / file["path"]).is_file()
 
 
+def test_a_learner_has_the_whole_year_before_anything_answers(season, tmp_path):
+    stage.lay_down_year(season, tmp_path)
+    for step in range(STEPS + 1):
+        here = tmp_path / f"step-{step}"
+        assert json.loads((here / "message.json").read_text()) == season.message(step)
+        assert {path.name for path in here.iterdir() if path.is_dir()} == set(season.months(step))
+
+
 def test_wrong_labels_belong_to_other_flights_until_they_are_put_right(season):
     story, month = season.story, season.month(season.story.wrong)
     for step, wrong in ((story.wrong, True), (story.wrong + 1, True), (story.corrected, False)):
