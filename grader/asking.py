@@ -73,7 +73,7 @@ def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> 
         _show_table(lines[: ROWS_SHOWN + 1])
     runs = sorted(folder.glob("*/run.sh"), key=lambda path: int(path.parent.name.partition("-")[0]))
     failing = next((path.parent for path in runs if not path.read_text(encoding="utf-8").startswith(case.WELL)), None)
-    if failing is not None and found.outcome is not Outcome.PASS:
+    if failing is not None and found.outcome not in (Outcome.PASS, Outcome.PROVIDED):
         fast.show("", f"The end of what it printed ({below / failing.name}/output.txt):")
         for line in (failing / "output.txt").read_text(encoding="utf-8").strip().splitlines()[-LINES_SHOWN:]:
             print(f"  {clean(line)}")

@@ -212,12 +212,12 @@ class Record:
 class Server:
     """A source of ours that commands talked to: the files that it hands out, and its plan of failures.
 
-    `before` is what it handed out at earlier times, where that changed.
+    `year` has what it handed out step by step, with the messages of the mailbox, where a loop was played a year.
     """
 
     folder: Path
     plan: Path
-    before: Path | None = None
+    year: Path | None = None
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from grader.report.junit import junit
 from grader.report.progress import Progress
-from grader.report.terminal import check_report, grade_report
+from grader.report.terminal import check_report, completeness, grade_report
 from grader.report.text import Names, Style, clean
 from grader.rubric import assess
 from grader.verdict import CheckResult, CheckSpec, Grade, Level, Outcome, Submission
@@ -163,6 +163,16 @@ def test_the_terminal_report_begins_with_the_headline_rows_and_ends_with_the_res
 
 def last_paragraph(text):
     return " ".join(text.split("\n\n")[-1].split())
+
+
+def test_open_checks_that_a_stage_does_not_need_are_named():
+    extra = [replace(check(name, outcome), required=False, critical=False)
+             for name, outcome in (("a.fast", Outcome.FAIL), ("a.neat", Outcome.PASS), ("a.safe", Outcome.BLOCKED))]  # fmt: skip
+    said = completeness(graded(check("a.runs", Outcome.PASS), *extra), "01", NAMES)
+    assert said == (
+        "01-baseline is complete: 1 of 1 required check passes. Not required, for the level alone: a.fast, a.safe."
+    )
+    assert "Not required" not in completeness(graded(check("a.runs", Outcome.FAIL), extra[1]), "01", NAMES)
 
 
 def test_at_most_three_next_steps_are_named():

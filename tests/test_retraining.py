@@ -177,6 +177,104 @@ def test_a_learner_has_the_whole_year_before_anything_answers(season, tmp_path):
         here = tmp_path / f"step-{step}"
         assert json.loads((here / "message.json").read_text()) == season.message(step)
         assert {path.name for path in here.iterdir() if path.is_dir()} == set(season.months(step))
+    planted = json.loads((tmp_path / "planted.json").read_text())
+    assert planted[str(season.story.change)] == ["from this month on other flights are late"]
+    assert [int(step) for step in planted] == list(range(STEPS + 1))
+
+
+LOOP = """
+import json, os, sys, time
+mailbox, source, how = sys.argv[1:]
+print("begun", flush=True)
+while True:
+    for name in sorted(os.listdir(mailbox + "/in")):
+        if name.startswith(".") or os.path.exists(f"{mailbox}/out/{name}"):
+            continue
+        message = json.load(open(f"{mailbox}/in/{name}"))
+        step, months = message["step"], sorted(os.listdir(source))
+        if step == 2 and how == "ends":
+            sys.exit("there is no step 2 for me")
+        if step == 2 and how == "sleeps" and not os.path.exists("slept"):
+            open("slept", "w").close()
+            time.sleep(60)
+        if step == 2 and how == "never":
+            time.sleep(60)
+        came = [{"month": month, "status": "accepted", "bytes": len(open(f"{source}/{month}/a").read())} for month in months]
+        answer = {"step": step, "decision": "keep", "trigger": f"{months}", "versions": [], "champion": "1", "months": came}
+        with open(f"{mailbox}/out/.part", "w") as out:
+            json.dump(answer, out)
+        os.rename(f"{mailbox}/out/.part", f"{mailbox}/out/{name}")
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def play_again(tmp_path):
+    """Play a small year to a small loop with the tool that scripts of `why` call."""
+    for step, months in enumerate(({}, {"m1": "h"}, {"m1": "whole", "m2": "h"})):
+        here = tmp_path / "year" / f"step-{step}"
+        here.mkdir(parents=True)
+        (here / "message.json").write_text(json.dumps({"step": step, "months": list(months)}))
+        for month, text in months.items():
+            (here / month).mkdir()
+            (here / month / "a").write_text(text)
+    (tmp_path / "year" / "planted.json").write_text(json.dumps({"0": [], "1": ["a flood"], "2": []}))
+    (tmp_path / "loop.py").write_text(LOOP)
+
+    def play(how, *options, patience=20):
+        mailbox, source = tmp_path / "mailbox", tmp_path / "source"
+        argv = [sys.executable, "-I", INSIDE / "year_player.py", tmp_path / "year", mailbox, source]
+        argv += [
+            "--patience",
+            str(patience),
+            *options,
+            "--",
+            sys.executable,
+            tmp_path / "loop.py",
+            mailbox,
+            source,
+            how,
+        ]
+        return subprocess.run(list(map(str, argv)), capture_output=True, text=True, cwd=tmp_path, timeout=60)
+
+    return play
+
+
+def test_a_year_is_played_again_step_by_step(play_again, tmp_path):
+    (tmp_path / "mailbox" / "out").mkdir(parents=True)
+    (tmp_path / "mailbox" / "out" / "0000.json").write_text("of the time before")
+    for _ in range(2):
+        done = play_again("well")
+        assert done.returncode == 0, done.stderr
+        assert [text for text in done.stdout.splitlines() if "on what" in text] == [
+            f"        on what: {months}" for months in ([], ["m1"], ["m1", "m2"])
+        ]
+        assert done.stdout.count("planted: a flood") == 1
+    last = json.loads((tmp_path / "mailbox" / "out" / "0002.json").read_text())
+    assert [month["bytes"] for month in last["months"]] == [5, 1]  # the month before is whole by now
+    assert (tmp_path / "played-again.txt").read_text() == "begun\n"
+
+
+def test_a_year_is_played_as_far_as_one_likes(play_again, tmp_path):
+    assert "step 2" not in play_again("well", "--until", "1").stdout
+    assert not (tmp_path / "mailbox" / "in" / "0002.json").exists()
+
+
+def test_a_loop_that_ends_or_says_nothing_is_told_of(play_again):
+    ended, silent = play_again("ends"), play_again("never", patience=1)
+    assert (ended.returncode, silent.returncode) == (1, 1)
+    assert "step 2: the loop ended with 1" in ended.stdout
+    assert "there is no step 2 for me" in ended.stdout
+    assert "step 2: no answer within 1 s" in silent.stdout
+
+
+def test_a_loop_is_killed_where_one_likes(play_again, tmp_path):
+    done = play_again("sleeps", "--kill", "2:0.3")
+    assert done.returncode == 0, done.stdout
+    assert "killed after 0.3 s" in done.stdout
+    assert (tmp_path / "played-again.txt").read_text() == "begun\nbegun\n"
+    assert "5 is not" not in play_again("well", "--kill", "5").stderr
+    assert "five is not STEP:SECONDS" in play_again("well", "--kill", "five").stderr
 
 
 def test_wrong_labels_belong_to_other_flights_until_they_are_put_right(season):
@@ -326,7 +424,7 @@ def test_many_versions_are_in_the_order_of_their_numbers(season):
 def test_hindsight_keeps_the_first_champion_until_the_world_changes():
     month = np.array(["a", "a", "b", "b"])
     first, plain, after = np.array([0.5, 0.4, 0.9, 0.8]), np.array([0.6, 0.6, 0.7, 0.7]), np.array([0.6, 0.6, 0.3, 0.2])
-    found = stage.Losses(month, month, {"1": first, "2": after}, plain + 1, plain, after, {"a": "1", "b": "2"})
+    found = stage.Losses(month, month, {"1": first, "2": after}, plain + 1, plain, after, {"a": "1", "b": "2"}, "a")
     assert list(found.after_change) == [0.5, 0.4, 0.3, 0.2]
     assert list(found.loop) == [0.5, 0.4, 0.3, 0.2]
     assert found.by_month(found.loop) == pytest.approx([0.45, 0.25])

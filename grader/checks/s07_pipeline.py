@@ -268,12 +268,12 @@ def source_of(
 
 @contextmanager
 def source_with(
-    grading: Grading, folder: Path, label: str, plan: Mapping[str, Sequence[str]], before: Path | None = None
+    grading: Grading, folder: Path, label: str, plan: Mapping[str, Sequence[str]], year: Path | None = None
 ) -> Iterator[services.Source]:
-    """A source of what is in a folder, with a plan of failures; `before` keeps what was in it at other times."""
+    """A source of what is in a folder, with a plan of failures; `year` keeps what is in it step by step, where that changes."""
     own = grading.folder(label)
     source = services.Source(grading.sandbox, folder, own, plan)
-    grading.submission.servers[source.url] = Server(folder, own / "plan.json", before)
+    grading.submission.servers[source.url] = Server(folder, own / "plan.json", year)
     try:
         yield source
     finally:

@@ -162,7 +162,9 @@ def given(grading: Grading) -> Given:
 
 def lay_down_year(made: Season, year: Path) -> None:
     """Each step's message, and the months as the source has them then, for learners to try on; also where nothing answers yet."""
-    for step in range(STEPS + 1):
+    holds = {step: planted(made, step) for step in range(STEPS + 1)}
+    (year / "planted.json").write_text(json.dumps(holds, indent=1), encoding="utf-8")
+    for step in holds:
         here = year / f"step-{step}"
         here.mkdir()
         (here / "message.json").write_text(json.dumps(made.message(step), indent=1), encoding="utf-8")
@@ -440,6 +442,7 @@ class Losses:
     rate, frozen, hindsight : of the rate of late flights in the history, of the judge's plain model of it, and of its models that learned
         in each month from what held then, (n,).
     champion : by month, the version that answers in it.
+    change : the month from which on other flights are late.
     """
 
     month: np.ndarray
@@ -449,6 +452,7 @@ class Losses:
     frozen: np.ndarray
     hindsight: np.ndarray
     champion: Mapping[str, str]
+    change: str
 
     @property
     def first(self) -> np.ndarray:
@@ -470,7 +474,7 @@ class Losses:
         """Of hindsight: the first champion as long as it holds, then the judge's plain models of what has come since, (n,)."""
         import numpy as np
 
-        found: np.ndarray = np.where(self.hindsight == self.frozen, self.first, self.hindsight)
+        found: np.ndarray = np.where(self.month > self.change, self.hindsight, self.first)
         return found
 
     def since(self, month: str) -> np.ndarray:
@@ -559,7 +563,8 @@ def losses(grading: Grading) -> Losses:
     except Fault as problem:
         raise Owed(f"{problem}; what a logged model has to do stands in stage 05") from None
     of = {version: loss(on.late, probability) for version, probability in answers.items()}
-    return Losses(on.month, on.day, of, on.rate, on.frozen, on.hindsight, champion)
+    change = found.season.month(found.story.change)
+    return Losses(on.month, on.day, of, on.rate, on.frozen, on.hindsight, champion, change)
 
 
 def answers_of(grading: Grading, ran: Ran, versions: Sequence[str], table: pd.DataFrame) -> dict[str, np.ndarray]:

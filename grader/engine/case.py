@@ -13,11 +13,12 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader import stores
+from grader.contract.retraining import STEP_SECONDS
 from grader.printable import printable
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
@@ -77,9 +78,9 @@ def _given(record: Record, submission: Submission, folder: Path, names: dict[Pat
         if server.folder not in names:
             names[server.folder] = _plain(submission.labels.get(server.folder, "source"))
             budget.copy(server.folder, folder / names[server.folder])
-        if server.before is not None and server.before not in names:
-            names[server.before] = _plain(submission.labels.get(server.before, "before"))
-            budget.copy(server.before, folder / names[server.before])
+        if server.year is not None and server.year not in names:
+            names[server.year] = _plain(submission.labels.get(server.year, "year"))
+            budget.copy(server.year, folder / names[server.year])
         names[server.plan] = f"{_plain(submission.labels.get(server.plan.parent, 'source'))}-plan.json"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / names[server.plan]).write_bytes(server.plan.read_bytes())
@@ -120,7 +121,7 @@ def _script(record: Record, submission: Submission, home: Path, places: dict[Pat
         *_gone_on(record, submission, places, spelled),
         *(f"export {k}={shlex.quote(spelled(v))}" for k, v in record.job.env.items() if k not in NOT_EXPORTED),
         *_served(record, submission, places),
-        ("" if servers else "exec ") + " ".join(
+        ("" if servers else "exec ") + _played(record, servers.values(), places, spelled) + " ".join(
             f'"$source{list(servers).index(part)}"' if part in servers else shlex.quote(spelled(part)) for part in record.job.argv
         ),
     ]  # fmt: skip
@@ -149,6 +150,25 @@ def _served(record: Record, submission: Submission, places: Mapping[Path, Path])
         yield f"source{number}=http://127.0.0.1:$(sed -n '1s/[^0-9]//gp' \"$calls\")"
     if "PREFECT_API_URL" in record.job.env:
         yield "# With no PREFECT_API_URL Prefect starts a server of its own, which takes it some seconds."
+
+
+def _played(
+    record: Record, servers: Iterable[Server], places: Mapping[Path, Path], spelled: Callable[[Argument], str]
+) -> str:
+    """How the command line of a loop begins: with a player that starts it and lays down its messages, which the script's options go to."""
+    mailbox = next((mount for mount in record.job.mounts if mount.name == "mailbox"), None)
+    server = next((server for server in servers if server.year is not None), None)
+    if server is None or server.year is None or mailbox is None:
+        return ""
+    line = [
+        sys.executable,
+        "-I",
+        str(INSIDE / "year_player.py"),
+        str(places[server.year]),
+        spelled(mailbox),
+        str(places[server.folder]),
+    ]
+    return f'{shlex.join(line)} --patience {STEP_SECONDS} "$@" -- '
 
 
 def _emptied(record: Record, spelled: Callable[[Argument], str]) -> Iterator[str]:

@@ -129,13 +129,16 @@ def circumstances(grade: Grade, style: Style) -> list[str]:
 
 
 def completeness(grade: Grade, stage: str, names: Names) -> str:
-    """Whether a stage is complete, in one sentence."""
-    required = [c for c in grade.checks if c.stage == stage and (c.required or c.critical)]
+    """Whether a stage is complete, and which of its open checks it does not need for that."""
+    here = [c for c in grade.checks if c.stage == stage]
+    required = [c for c in here if c.required or c.critical]
     passed = sum(c.outcome in (Outcome.PASS, Outcome.PROVIDED) for c in required)
     complete = any(s.id == stage and s.complete for s in grade.stages)
     state = "complete" if complete else "not complete yet"
     verb = "passes" if passed == len(required) == 1 else "pass"
-    return f"{names.folder(stage)} is {state}: {passed} of {count(len(required), 'required check')} {verb}."
+    said = f"{names.folder(stage)} is {state}: {passed} of {count(len(required), 'required check')} {verb}."
+    open_ = [c.id for c in here if c not in required and c.outcome not in (Outcome.PASS, Outcome.PROVIDED)]
+    return f"{said} Not required, for the level alone: {', '.join(open_)}." if open_ else said
 
 
 def result_sentence(grade: Grade, names: Names) -> str:
