@@ -1,0 +1,115 @@
+"""The weeks that the champion answered in, as windows of stage 10, judged by its command; what it says is kept for people and Prometheus."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from flightdelay.data import DataFolder, label_of, local_day
+from flightdelay.definitions import read_definitions
+from flightdelay.features import compute_features
+from flightdelay.files import write_whole
+from flightdelay.registry import Registry
+from flightdelay.stale import champion_of
+from flightdelay.tracking import load, tracking_server
+from flightdelay.usecase import LABEL, UseCase
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from operations.places import REPORTS, STATE, USECASE
+
+ENOUGH_WEEKS = 4  # good ones, before others are compared with them
+WEEK = timedelta(days=7)
+
+
+@task(name="watch", cache_policy=NO_CACHE)
+def watch_champion(case: UseCase, version: str, now: str, step: int) -> None:
+    """Judge each whole week since the last one that was judged, by those before it in which this version did well."""
+    with tracking_server():
+        registry = Registry(case.model_name)
+        champion = champion_of(registry, version)
+    answer, definitions = load(registry.uri(version))
+    data = DataFolder(STATE / "data")
+    flights = data.table(case.entity_table).with_columns(
+        label_of(case.label).alias(LABEL),
+        local_day(case.event_time, data.table(case.entity_table).columns).alias("day"),
+    )
+    flights = flights.filter(pl.col("day") > champion.end, pl.col("day") < now[:10], pl.col(LABEL).is_not_null())
+    if flights.is_empty():
+        return
+    features = compute_features(read_definitions(definitions), case, data, flights)
+    rows = features.with_columns(row_id=flights[case.entity], probability=pl.Series(answer(features)))
+    folder = STATE / "watched" / f"version-{version}"
+    known = judged(folder)
+    good, new = [], []
+    for start in weeks(champion.end, flights["day"].max()):
+        at = flights["day"].is_between(pl.lit(str(start)), pl.lit(str(start + WEEK - timedelta(days=1))))
+        name = f"{start}-version-{version}"
+        week = folder / ("weeks") / name
+        write_week(week, rows.filter(at), flights.filter(at), case, now, champion.end)
+        decision = known.get(name)
+        if decision is None:
+            new.append(week)
+        elif not bad(decision):
+            good.append(week)
+    if len(good) < ENOUGH_WEEKS:  # too little to compare with: what the gate saw is taken for good
+        known |= {week.name: {"window_id": week.name, "data": "unknown", "performance": "unknown"} for week in new}
+        new = []
+    if new:
+        known |= ask_monitor(folder, good, new)
+    write_whole(folder / "decisions.json", json.dumps(known, indent=1).encode())
+    newest = [known[name] for name in sorted(known)]
+    write_whole(REPORTS / "state.json", json.dumps({"step": step, "now": now, "version": version, "weeks": newest}).encode())
+
+
+def judged(folder: Path) -> dict[str, dict]:
+    path = folder / "decisions.json"
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def bad(decision: dict) -> bool:
+    return "drift" in (decision["data"], decision.get("prediction")) or decision["performance"] == "degraded"
+
+
+def weeks(after: str, last: str) -> list[date]:
+    """The first days of the whole weeks after a day, to another one."""
+    start, found = date.fromisoformat(after) + timedelta(days=1), []
+    while start + WEEK - timedelta(days=1) <= date.fromisoformat(last):
+        found.append(start)
+        start += WEEK
+    return found
+
+
+def write_week(folder: Path, rows: pl.DataFrame, flights: pl.DataFrame, case: UseCase, now: str, end: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(folder / "rows.parquet")
+    labels = flights.select(row_id=pl.col(case.entity), label=pl.col(LABEL), label_known_at=pl.col(case.label.known_at))
+    labels.write_parquet(folder / "labels.parquet")
+    at = datetime.fromisoformat(now).isoformat()
+    about = {"now": at, "model_train_end": end, "render": True}
+    (folder / "window.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def ask_monitor(folder: Path, good: list[Path], new: list[Path]) -> dict[str, dict]:
+    """What the command of stage 10 says of windows; its pages go where people find them."""
+    asked = folder / "asked"
+    for name, found in (("reference", good), ("windows", new)):
+        place = asked / name
+        place.mkdir(parents=True, exist_ok=True)
+        for link in place.iterdir():
+            link.unlink()
+        for week in found:
+            (place / week.name).symlink_to(week)
+    subprocess.run(
+        [sys.executable, "-m", "flightdelay.monitor", "--usecase", USECASE, "--reference", asked / "reference",
+         "--windows", asked / "windows", "--out", REPORTS / "new"],
+        check=True,
+    )  # fmt: skip
+    decisions = json.loads((REPORTS / "new" / "decisions.json").read_bytes())["windows"]
+    for page in (REPORTS / "new").glob("*.html"):
+        page.replace(REPORTS / page.name)
+    return {decision["window_id"]: decision for decision in decisions}
