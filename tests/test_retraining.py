@@ -93,11 +93,11 @@ def test_months_are_alike_but_for_the_change():
 @pytest.mark.parametrize("seed", [SEED, 32])
 def test_from_the_change_on_other_flights_are_late_and_nothing_else_changes(seed):
     """A carrier's rate of late flights before says the reverse of its rate after."""
-    turned = HISTORY + 3
-    world = build(seed, Replay(turned_from=turned))
+    changed = HISTORY + 3
+    world = build(seed, Replay(changed_from=changed))
     flights = world.flights[world.flights["outcome"].eq("flown")]
     flights = flights.assign(
-        late=flights["arr_delay_min"] > LATE_MINUTES, then=world.month_of(flights) >= world.months[turned]
+        late=flights["arr_delay_min"] > LATE_MINUTES, then=world.month_of(flights) >= world.months[changed]
     )
     rates = flights.groupby(["carrier", "then"])["late"].agg(["mean", "size"]).unstack()
     rates = rates[(rates["size"] > 500).all(axis=1)]["mean"]

@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 from filelock import FileLock
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
 from flightdelay.loop import Loop
 from flightdelay.mailbox import Mailbox
 from flightdelay.registry import Registry
 from flightdelay.tracking import tracking_server
 from flightdelay.usecase import read_usecase
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-
 from operations.places import HISTORY, MAILBOX, SEED, SOURCE, STATE, USECASE
 from operations.watch import watch_champion
 

@@ -70,7 +70,9 @@ def healthz() -> dict[str, str]:
 def metrics() -> Response:
     """The newest week that was judged, and the last month that was answered."""
     registry, found, done = CollectorRegistry(), state(), answers()
-    flag = Gauge("flightdelay_week_bad", "1 where the newest week is not as it should be.", ["question"], registry=registry)
+    flag = Gauge(
+        "flightdelay_week_bad", "1 where the newest week is not as it should be.", ["question"], registry=registry
+    )
     known = [week for week in found["weeks"] if "prediction" in week]
     for question in QUESTIONS if known else ():
         newest = max(known, key=lambda week: week["window_id"])
@@ -81,6 +83,8 @@ def metrics() -> Response:
         retrained = Gauge("flightdelay_retrained", "Months in which a model was made.", registry=registry)
         retrained.set(sum(answer["decision"] == "retrain" for answer in done))
         last = (MAILBOX / "out" / f"{done[0]['step']:04d}.json").stat().st_mtime
-        answered = Gauge("flightdelay_answered_timestamp_seconds", "When the last month was answered.", registry=registry)
+        answered = Gauge(
+            "flightdelay_answered_timestamp_seconds", "When the last month was answered.", registry=registry
+        )
         answered.set(last)
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")

@@ -9,6 +9,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
 from flightdelay.data import DataFolder, label_of, local_day
 from flightdelay.definitions import read_definitions
 from flightdelay.features import compute_features
@@ -17,9 +20,6 @@ from flightdelay.registry import Registry
 from flightdelay.stale import champion_of
 from flightdelay.tracking import load, tracking_server
 from flightdelay.usecase import LABEL, UseCase
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from operations.places import REPORTS, STATE, USECASE
 
 ENOUGH_WEEKS = 4  # good ones, before others are compared with them
@@ -63,7 +63,9 @@ def watch_champion(case: UseCase, version: str, now: str, step: int) -> None:
         known |= ask_monitor(folder, good, new)
     write_whole(folder / "decisions.json", json.dumps(known, indent=1).encode())
     newest = [known[name] for name in sorted(known)]
-    write_whole(REPORTS / "state.json", json.dumps({"step": step, "now": now, "version": version, "weeks": newest}).encode())
+    write_whole(
+        REPORTS / "state.json", json.dumps({"step": step, "now": now, "version": version, "weeks": newest}).encode()
+    )
 
 
 def judged(folder: Path) -> dict[str, dict]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
+
 from grader.world.replay import STEPS, Season, lay_down, make_season
 
 WORLD = Path(os.environ.get("WORLD", "/world"))

@@ -38,7 +38,9 @@ async def people() -> None:
     async with httpx.AsyncClient(timeout=PATIENCE, limits=httpx.Limits(max_connections=64)) as client:
         flights = (await client.get(f"{SOURCE}/requests")).json()
         for number in count():
-            waiting.add(one := asyncio.create_task(ask(client, random.sample(flights, random.randint(1, MOST_ROWS)), heard)))
+            waiting.add(
+                one := asyncio.create_task(ask(client, random.sample(flights, random.randint(1, MOST_ROWS)), heard))
+            )
             one.add_done_callback(waiting.discard)
             if (now := time.monotonic()) - told >= LINE_SECONDS:
                 print(line(heard, now - told), flush=True)

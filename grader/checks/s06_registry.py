@@ -159,12 +159,13 @@ def lined_up(grading: Grading) -> LineUp:
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered model as its store has it: versions that are there, and the one that is champion."""
+    """A registered model as its store has it: versions that are there, the one that is champion, and versions that were deleted."""
 
     versions: frozenset[str]
     champion: str | None
     runs: Mapping[str, str]
     sources: Mapping[str, str]
+    deleted: frozenset[str] = frozenset()
 
 
 def registered(grading: Grading, ran: Ran) -> Registered:
@@ -177,7 +178,8 @@ def registered(grading: Grading, ran: Ran) -> Registered:
         raise Fault(f"the MLflow store {problem}") from None
     there = {name: v for name, v in answer["versions"].items() if isinstance(v, dict) and not v.get("deleted")}
     runs, sources = ({name: str(v.get(key)) for name, v in there.items()} for key in ("run", "source"))
-    return Registered(frozenset(there), answer["aliases"].get("champion"), runs, sources)
+    deleted = frozenset(answer["versions"]) - frozenset(there)
+    return Registered(frozenset(there), answer["aliases"].get("champion"), runs, sources, deleted)
 
 
 def audited(grading: Grading, ran: Ran) -> list[AuditRecord | None]:

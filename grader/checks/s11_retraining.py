@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from grader import services, stages, stores
 from grader.checks import charts, running, served, statistics, tracked
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, with_list, work
+from grader.checks.asking import predicted, question, rows_of
 from grader.checks.s06_registry import MODEL_NAME, Registered, audited, registered
 from grader.checks.s07_pipeline import environment, prefect, source_with, watcher_of
 from grader.contract.outputs import AuditRecord, LoopAnswer, MonthRecord, OutputProblem, parse_output
 from grader.contract.retraining import NAME, STEP_SECONDS
-from grader.contract.serving import START_SECONDS
+from grader.contract.serving import PATIENCE_SECONDS, START_SECONDS
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument, Finished, SandboxFault
 from grader.sandbox.base import Service as Tool
@@ -32,7 +33,7 @@ from grader.submission import Ran, Running
 from grader.verdict import Chart, Series
 from grader.world import features, replay
 from grader.world.boosting import Boosting
-from grader.world.build import LATE_MINUTES
+from grader.world.build import LATE_MINUTES, stream
 from grader.world.replay import HISTORY, STEPS, Season
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ STOP_SECONDS = 10
 LIFE_SECONDS = 3600  # of one start of the loop
 POLL_SECONDS = 0.05
 CLIP = 1e-6
+ASKED = 20  # flights that the service is asked about, of each champion
 _GOES_ON = Finished("exited", 0, 0.0, "")
 
 
@@ -63,6 +65,7 @@ class Step:
     there : the registry when it had come.
     served : the version that the service answered with, where the champion had changed.
     killed : when the loop was killed at this step, in words; empty if it was not.
+    store : a copy of the MLflow store as it was then, where a version was made that is scored: what it answers is not altered later.
     """
 
     number: int
@@ -72,6 +75,17 @@ class Step:
     there: Registered
     served: str | None = None
     killed: tuple[str, ...] = ()
+    store: Path | None = None
+
+
+@dataclass(frozen=True)
+class Before:
+    """What lay there when the loop had answered the step before the change: its store and its state, and copies of mailbox and source."""
+
+    store: Path
+    state: Path
+    mailbox: Path
+    source: Path
 
 
 @dataclass
@@ -85,6 +99,8 @@ class Played:
     changed: str = ""  # an answer that is another one than before
     last: Ran | None = None
     service: str = ""  # what was wrong with the service, as a sentence
+    said: dict[str, tuple[float, ...]] = field(default_factory=dict)  # what it answered to the same rows, by version
+    before: Before | None = None
     seconds: float = 0.0
 
     @property
@@ -104,9 +120,9 @@ class Played:
         return self.at(step).there.champion or ""
 
     def made(self, step: int) -> list[str]:
-        """The versions that the registry had more after a step than before."""
-        before = self.at(step - 1).there.versions if step else frozenset()
-        return sorted(self.at(step).there.versions - before, key=lambda version: (len(version), version))
+        """The versions that were made between a step and the one before, also those that were deleted since."""
+        before = _all_of(self.at(step - 1).there) if step else frozenset()
+        return sorted(_all_of(self.at(step).there) - before, key=lambda version: (len(version), version))
 
     def own(self, step: int) -> bool:
         """Whether it trained at a step of its own accord: more than an order asks for."""
@@ -129,6 +145,10 @@ class Played:
     def retrainings(self) -> list[int]:
         """The steps at which it trained of its own accord, after the first champion."""
         return [step for step in range(1, len(self.steps)) if self.own(step)]
+
+
+def _all_of(there: Registered) -> frozenset[str]:
+    return there.versions | there.deleted
 
 
 @work
@@ -160,9 +180,9 @@ def given(grading: Grading) -> Given:
     return Given(history, settings, source, year)
 
 
-def lay_down_year(made: Season, year: Path) -> None:
+def lay_down_year(made: Season, year: Path, steps: Sequence[int] = range(STEPS + 1)) -> None:
     """Each step's message, and the months as the source has them then, for learners to try on; also where nothing answers yet."""
-    holds = {step: planted(made, step) for step in range(STEPS + 1)}
+    holds = {step: planted(made, step) for step in steps}
     (year / "planted.json").write_text(json.dumps(holds, indent=1), encoding="utf-8")
     for step in holds:
         here = year / f"step-{step}"
@@ -187,8 +207,8 @@ class Loop:
     def mailbox(self) -> Path:
         return self.out / "mailbox"
 
-    def start(self) -> None:
-        """Start it, or start it again where it left off. Raises Owed."""
+    def start(self, tracking: Path | None = None, state: Path | None = None) -> None:
+        """Start it, or start it again where it left off; at first with copies of a store and a state, if they are given. Raises Owed."""
         given_ = self.grading.get(given)
         history, settings = Mount(given_.history, "history"), Mount(given_.settings, "given")
         mailbox = Mount(self.mailbox, "mailbox")
@@ -205,6 +225,8 @@ class Loop:
             self.out,
             limits,
             environment(self.grading, self.out),
+            tracking,
+            state,
             printed=self.printed,
         )
 
@@ -267,6 +289,7 @@ def played(grading: Grading) -> Played:
                 found.steps.append(step)
                 beside = beside or serve(grading, loop)
                 follow(found, step, beside)
+                keep(grading, loop, found, step)
         finally:
             found.seconds = time.monotonic() - began
             if beside is not None and beside.running is not None:
@@ -319,6 +342,25 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
     else:
         return Step(number, took, answer, raw, there, killed=tuple(killed))
     return None
+
+
+def keep(grading: Grading, loop: Loop, found: Played, step: Step) -> None:
+    """Copy what is asked about later as it is now, while the loop waits."""
+
+    def copied(folder: Path, label: str) -> Path:
+        target = grading.folder(label)
+        stores.copy_files(folder, target)
+        return target
+
+    if found.crowned(step.number) or step.number == found.story.order:
+        step.store = copied(loop.out / stores.NAME, f"store-at-step-{step.number}")
+    if step.number == found.story.change - 1:
+        found.before = Before(
+            copied(loop.out / stores.NAME, "store-before-the-change"),
+            copied(loop.out / "state", "state-before-the-change"),
+            copied(loop.mailbox, "mailbox-before-the-change"),
+            copied(grading.get(given).source, "source-before-the-change"),
+        )
 
 
 def wait(loop: Loop, step: int, who: str) -> str:
@@ -394,12 +436,31 @@ def follow(found: Played, step: Step, service: served.Service) -> None:
         version = served.version_of(service.ask(served.VERSION)[0])
         if version == champion:
             step.served = version
+            found.service = said_by(found, version, service)
             return
         time.sleep(POLL_SECONDS)
     ended = service.ended()
     found.service = f"after step {step.number} version {champion} is champion, and the service " + (
         f"has ended; {ended.sentence()}" if ended else f"says {version or 'nothing'} after {allowed:.0f} s"
     )
+
+
+def said_by(found: Played, version: str, service: served.Service) -> str:
+    """Ask the service about flights; what is wrong with its answer, as a sentence, or nothing.
+
+    Two versions never agree on all to the last digit, unless one answers under the name of the other.
+    """
+    rows = rows_of(found.season.scored[found.season.month(1)].table.head(ASKED))
+    what = f"version {version} is champion, and the service says so; we asked it about {ASKED} flights"
+    try:
+        answer = predicted(service.ask(question(rows), deadline=PATIENCE_SECONDS)[0], rows, what)
+    except Fault as problem:
+        return str(problem)
+    said = tuple(prediction.probability for prediction in answer.predictions)
+    if twin := next((other for other, before in found.said.items() if before == said and other != version), None):
+        return f"{what}, and it says of each what version {twin} said"
+    found.said[version] = said
+    return ""
 
 
 def changed(grading: Grading, loop: Loop, found: Played) -> str:
@@ -414,6 +475,60 @@ def changed(grading: Grading, loop: Loop, found: Played) -> str:
         except Unreadable as problem:
             return f"out/{name} {problem}"
     return ""
+
+
+@dataclass(frozen=True)
+class Again:
+    """The steps from the change to the first training after it, played again from a copy in a year in which nothing changes.
+
+    `trained` is the step at which it trained there too, with what it said, or None; `problem` what went wrong otherwise.
+    """
+
+    steps: tuple[int, ...]
+    trained: int | None = None
+    trigger: str = ""
+    problem: str = ""
+
+
+@work
+def again(grading: Grading) -> Again | None:
+    """Whether it trains by what the months say or by the calendar; None where it has not trained in time. Raises Owed."""
+    found = grading.get(told)
+    change, before = found.story.change, found.before
+    first = next((step for step in found.retrainings if step >= change), STEPS + 1)
+    if first not in found.story.settling or before is None:
+        return None
+    made = found.season.as_before
+    steps = tuple(range(change, first + 1))
+    out, source, year = (
+        grading.folder("loop-in-a-year-without-change", grading.limits.disk_mb),
+        grading.folder("source-without-change"),
+        grading.folder("year-without-change"),
+    )
+    stores.copy_files(before.source, source)
+    stores.copy_files(before.mailbox, out / "mailbox")
+    if grading.own:
+        lay_down_year(made, year, steps)
+    with source_with(grading, source, "source-without-change-own", {}, year) as server:
+        loop = Loop(grading, server, out, grading.folder("loop-without-change-printed") / "printed.txt")
+        loop.start(before.store, before.state)
+        try:
+            for step in steps:
+                made.deliver(step, source)
+                with grading.sandbox.turn:
+                    loop.put(made.message(step))
+                    problem = wait(loop, step, ", started on a copy of its store and state,")
+                if problem:
+                    return Again(steps, problem=problem)
+                if _all_of(registered(grading, loop.ran())) - _all_of(found.at(change - 1).there):
+                    answer = grading.reader.json(loop.mailbox / "out" / NAME.format(step=step))
+                    said = answer.get("trigger") if isinstance(answer, dict) else ""
+                    return Again(steps, step, str(said)[:200])
+        except (Unreadable, Fault) as problem_:
+            return Again(steps, problem=str(problem_))
+        finally:
+            loop.stop(STOP_SECONDS)
+    return Again(steps)
 
 
 @work
@@ -470,6 +585,19 @@ class Losses:
         return found
 
     @cached_property
+    def kept(self) -> np.ndarray:
+        """Of the first champion, and after the change of the judge's plain model of the history in months where that is better, (n,).
+
+        A first champion that is bad on purpose makes nobody's gain larger.
+        """
+        found = self.first.copy()
+        for month in self.champion:
+            at = self.month == month
+            if month > self.change and self.frozen[at].mean() < self.first[at].mean():
+                found[at] = self.frozen[at]
+        return found
+
+    @cached_property
     def after_change(self) -> np.ndarray:
         """Of hindsight: the first champion as long as it holds, then the judge's plain models of what has come since, (n,)."""
         import numpy as np
@@ -521,6 +649,8 @@ def scored(grading: Grading) -> Scored:
     usecase = grading.get(given).settings / "usecase.toml"
     rows = pd.concat([rows.table for rows in made.scored.values()], ignore_index=True)
     late = np.concatenate([rows.late for rows in made.scored.values()])
+    mixed = stream(made.world.seed or 0, "order of what is scored").permutation(len(rows))  # a place tells no month
+    rows, late = rows.iloc[mixed].reset_index(drop=True), late[mixed]
     day = rows["sched_dep_local"].str.slice(0, 10).to_numpy(str)
     month = np.array([text[:7] for text in day])
     try:
@@ -556,22 +686,34 @@ def losses(grading: Grading) -> Losses:
     found, on = grading.get(told), grading.get(scored)
     months = sorted(set(on.month))
     champion = {month: found.champion(step) for step, month in enumerate(months)}
-    versions = list(dict.fromkeys(champion.values()))
     assert found.last is not None
     try:
-        answers = answers_of(grading, found.last, versions, on.table)
+        answers = answers_of(grading, found, on.table)
     except Fault as problem:
         raise Owed(f"{problem}; what a logged model has to do stands in stage 05") from None
+    if missing := set(champion.values()) - set(answers):
+        raise Owed(f"version {min(missing)[:20]} is champion and was deleted; see retraining.keeps_the_audit")
     of = {version: loss(on.late, probability) for version, probability in answers.items()}
     change = found.season.month(found.story.change)
     return Losses(on.month, on.day, of, on.rate, on.frozen, on.hindsight, champion, change)
 
 
-def answers_of(grading: Grading, ran: Ran, versions: Sequence[str], table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What registered versions say of features, in the submission's environment. Raises Fault."""
-    plan = [(tracked.Model(ran, f"models:/{MODEL_NAME}/{version}"), {"flights": table}) for version in versions]
-    found = tracked.score(grading, plan, ran.tracking)
-    return {version: tracked.scored(one)["flights"] for version, one in zip(versions, found, strict=True)}
+def answers_of(grading: Grading, found: Played, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What champions, and the versions of an order, say of features in the submission's environment, each alone. Raises Fault.
+
+    They come from the store as it was when they were made or became champion, so that nothing that was learned later is in them.
+    """
+    assert found.last is not None
+    answers: dict[str, np.ndarray] = {}
+    for step in found.steps:
+        if step.store is None:
+            continue
+        ran = replace(found.last, tracking=step.store)
+        asked = {found.champion(step.number), *(found.made(step.number) if step.number == found.story.order else ())}
+        for version in sorted((asked & step.there.versions) - answers.keys()):
+            plan = [(tracked.Model(ran, f"models:/{MODEL_NAME}/{version}"), {"flights": table})]
+            answers[version] = tracked.scored(tracked.score(grading, plan, step.store)[0])["flights"]
+    return answers
 
 
 # What a learner is shown
@@ -881,12 +1023,12 @@ def replacing(grading: Grading) -> Played:
     return found
 
 
-@check("retraining.stays_calm", uses=[*WITH_LOSSES, repaired])
+@check("retraining.stays_calm", uses=[*WITH_LOSSES, repaired, again])
 @with_all_steps
 def stays_calm(grading: Grading) -> Finding:
-    """In months in which nothing has changed nothing is trained.
+    """In months in which nothing has changed nothing is trained, nor would it have been at the change without the change.
 
-    Catches: training each month; an alarm at every storm. Accepts: one training too many.
+    Catches: training each month, or by the calendar; an alarm at every storm. Accepts: one training too many in the year itself.
     """
     found = replacing(grading)
     flapped = found.flapped
@@ -897,6 +1039,13 @@ def stays_calm(grading: Grading) -> Finding:
             f"it trained at step {', '.join(map(str, flapped))}, where nothing had changed; at {of_step(found, one.number)} it said: "
             f"{one.answer.trigger[:200]}",
             value, bar,
+        )  # fmt: skip
+    if (repeated := grading.get(again)) is not None and (repeated.problem or repeated.trained is not None):
+        steps = " to ".join(map(str, dict.fromkeys((repeated.steps[0], repeated.steps[-1]))))
+        return failed(
+            f"we played step {steps} again from copies of your store and state, with months in which nothing had changed; "
+            + (repeated.problem or f"it trained at step {repeated.trained} there too, and said: {repeated.trigger}"),
+            f"trained at step {repeated.trained}" if repeated.trained else "no answer", "no training",
         )  # fmt: skip
     return passed("nothing is trained where nothing has changed", value, bar)
 
@@ -954,7 +1103,7 @@ def promotes_nothing_worse(grading: Grading) -> Finding:
     """
     found, worth = replacing(grading), grading.get(losses)
     order = found.story.order
-    made, wanted = found.made(order), found.season.days_of_history
+    made, wanted = found.made(order), found.season.ordered
     learned = [window_of(grading, found, version) for version in made]
     said = (
         "; ".join(f"version {v[:20]}: {w[0][:10]} to {w[1][:10]}" for v, w in zip(made, learned, strict=True)) or "none"
@@ -962,6 +1111,10 @@ def promotes_nothing_worse(grading: Grading) -> Finding:
     if wanted not in learned:
         return failed(f"at step {order} somebody asked for a model of {wanted[0]} to {wanted[1]}, and none was made; versions made: {said}",
                       said, f"{wanted[0]} to {wanted[1]}")  # fmt: skip
+    if wrong := no_model_of(
+        found, worth, [version for version, window in zip(made, learned, strict=True) if window == wanted]
+    ):
+        return failed(*wrong)
     for step in range(1, STEPS + 1):
         before, after = found.champion(step - 1), found.champion(step)
         if before == after or step in (found.story.wrong, found.story.wrong + 1):  # that is a matter of labels
@@ -979,6 +1132,39 @@ def promotes_nothing_worse(grading: Grading) -> Finding:
         f"of {len(found.at(STEPS).there.versions)} versions, one that somebody asked for",
         "none",
     )
+
+
+def no_model_of(found: Played, worth: Losses, versions: Sequence[str]) -> tuple[str, str, str] | None:
+    """Why none of some versions is a model that learned from the days of the order: reason, value and bar; None if one is."""
+    import numpy as np
+
+    wrong = None
+    before = ~worth.since(found.season.month(found.story.change))
+    plain = float((worth.rate - worth.frozen)[before].mean())
+    what = f"at step {found.story.order} somebody asked for a model of {' to '.join(found.season.ordered)}"
+    for version in versions:
+        if version not in worth.of:
+            wrong = (f"{what}; version {version[:20]} was made for that, and deleted", "deleted", "kept")
+            continue
+        knows = float((worth.rate - worth.of[version])[before].mean())
+        copied = [
+            other for other, loss in worth.of.items() if other != version and np.array_equal(loss, worth.of[version])
+        ]
+        if copied:
+            wrong = (
+                f"{what}; version {version[:20]} answers exactly as version {copied[0][:20]}",
+                "the same answers",
+                "its own",
+            )
+        elif knows < BARS["first"] * plain:
+            wrong = (
+                f"{what}; version {version[:20]} says that it learned from these days. In months like them its log loss is {knows:.3f} "
+                f"below that of the rate of late flights, and that of a plain model of the history {plain:.3f}",
+                f"{knows:.3f}", f"at least {BARS['first']:.0%} of that",
+            )  # fmt: skip
+        else:
+            return None
+    return wrong
 
 
 def window_of(grading: Grading, found: Played, version: str) -> tuple[str, str]:
@@ -1075,6 +1261,11 @@ def keeps_the_audit(grading: Grading) -> Finding:
                     f"version {version[:20]} was made at step {step.number}, and the audit log has {judged.count(version)} lines about it",
                     judged.count(version), 1,
                 )  # fmt: skip
+    answered = {version for step in found.steps for version in step.answer.versions}
+    if strange := [str(version) for version in judged if version not in answered]:
+        return failed(
+            f"the audit log tells of version {strange[0][:20]}, which no answer names", strange[0][:20], "named"
+        )
     champions = [found.champion(step.number) for step in found.steps if found.crowned(step.number)]
     noted = _noted(lines)
     if noted != champions:
@@ -1120,7 +1311,7 @@ def has_little_regret(grading: Grading) -> Finding:
 
     found, worth = replacing(grading), grading.get(losses)
     cost = float(tomllib.loads(found.season.usecase)["retraining"]["cost"])
-    gained, possible = (sum(worth.by_month(worth.first - other)) for other in (worth.loop, worth.after_change))
+    gained, possible = (sum(worth.by_month(worth.kept - other)) for other in (worth.loop, worth.after_change))
     paid = cost * len(found.retrainings)
     share = (gained - paid) / (possible - cost)
     value = f"{share:.0%}: {gained:.3f} less {len(found.retrainings)} trainings at {cost}, of {possible:.3f} less one"

@@ -46,7 +46,8 @@ ECHO_HOURS = 36
 HOUR_SHARE, CARRIER_SHARE, DEST_SHARE, ORIGIN_HOUR_SHARE = 0.6, 1.0, 0.7, 0.3
 CARRIER_DRIFT_SHARE = 0.3  # a step a month of a random walk
 CALM_SHOCK_SCALE = 1.0  # of a replay, where one month has to be enough to see a change, and two to learn it
-TURNED = 1.3  # by what the log-odds of flights are multiplied, besides their sign, where they are turned round
+CHANGED = 1.3  # by what log-odds are multiplied where other flights are late
+STAYS = -0.5  # correlation of own effects before and after; most is new, or a model could be mended by turning it round
 HOUR_WAVES = 3  # cosines that make up the day curve
 
 DIVERTED_SHARE = 0.0035  # as in the real year
@@ -62,11 +63,11 @@ class Replay:
 
     Attributes
     ----------
-    turned_from : the first month, 0 to 11, from which on all but the storms is the other way round: flights that were late more
-        often than others are late less often. None: nothing changes.
+    changed_from : the first month, 0 to 11, from which on other flights are late, but for storms: what the public generator says is
+        the other way round, and the own effects are half turned round and otherwise new. None: nothing changes.
     """
 
-    turned_from: int | None = None
+    changed_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +272,13 @@ def _weather_of_donors(weather: pd.DataFrame, donor: np.ndarray) -> pd.DataFrame
     return weather.assign(observed_local=moved.where(local.dt.year == REAL_YEAR, local))
 
 
+def _apart(effect: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """An effect without what it has in common with another one, both (n,), and of the size of own effects."""
+    found: np.ndarray = effect - other * (effect @ other) / (other @ other)
+    found *= OWN_SD / found.std()
+    return found
+
+
 def _chances(seed: int, donor: np.ndarray, replay: Replay | None = None) -> np.ndarray:
     """The probability of a late arrival of every flight, each month brought to the rate of the real month, or of the year in a replay."""
     import numpy as np
@@ -282,12 +290,12 @@ def _chances(seed: int, donor: np.ndarray, replay: Replay | None = None) -> np.n
     usual = known - known.mean()
     usual = (np.bincount(codes.usual_cell, usual) / np.maximum(np.bincount(codes.usual_cell), 1))[codes.usual_cell]
     # Without this the effects would cancel the public part in one world and double it in another.
-    own -= usual * (own @ usual) / (usual @ usual)
-    own *= OWN_SD / own.std()
-    if replay and replay.turned_from is not None:
-        own, known = (
-            np.where(month >= replay.turned_from, -TURNED * part, part) for part in (own, known - known.mean())
-        )
+    own = _apart(own, usual)
+    if replay and replay.changed_from is not None:
+        other = _apart(_apart(_own_effects(seed, codes, month, 0.0, "effects after a change"), usual), own)
+        after = month >= replay.changed_from
+        own = np.where(after, CHANGED * (STAYS * own + np.sqrt(1 - STAYS**2) * other), own)
+        known = np.where(after, -CHANGED, 1.0) * (known - known.mean())
     logit = (
         known
         + own
@@ -336,11 +344,13 @@ def _minutes(codes: _Codes, donor: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return dep, arr, air
 
 
-def _own_effects(seed: int, codes: _Codes, month: np.ndarray, drift_share: float = CARRIER_DRIFT_SHARE) -> np.ndarray:
+def _own_effects(
+    seed: int, codes: _Codes, month: np.ndarray, drift_share: float = CARRIER_DRIFT_SHARE, name: str = "effects"
+) -> np.ndarray:
     """What only this world has: another day curve, other carriers and destinations, and carriers that change."""
     import numpy as np
 
-    draw = stream(seed, "effects")
+    draw = stream(seed, name)
     carriers, dests, origins = (len(codes.names[name]) for name in ("carrier", "dest", "origin"))
     waves = np.cos(np.pi * np.arange(1, HOUR_WAVES + 1)[:, None] * np.arange(24) / 24)
     curve = draw.normal(0, 1, HOUR_WAVES) @ waves

@@ -28,6 +28,7 @@ DELIVERED, SCORED = 4_500, 3_000  # flights of a month
 SETTLING = 2  # steps after that of the change in which training again is no flapping
 OPEN_DAYS = (3, 6)  # at the end of a month, whose flights come with the next step
 LACKING = ("flights", "weather", "manifest", "bytes")  # what a month that cannot be had lacks
+NOT_ORDERED = (3, 9)  # days at each end of the history that an order leaves out
 HICCUPS = 2  # files whose first delivery fails
 
 
@@ -86,6 +87,7 @@ class Season:
     ----------
     flights : the delivered ones of the year, as they really were.
     scored : rows of each month that are delivered to nobody.
+    unchanged : the delivered flights as they had been if nothing changed; the same up to the month of the change.
     """
 
     world: World
@@ -94,6 +96,12 @@ class Season:
     flights: pd.DataFrame
     scored: dict[str, Rows]
     hiccups: dict[str, list[str]]
+    unchanged: pd.DataFrame
+
+    @property
+    def as_before(self) -> Season:
+        """The same year in which nothing changes."""
+        return replace(self, flights=self.unchanged)
 
     @property
     def history(self) -> list[str]:
@@ -119,13 +127,16 @@ class Season:
         """What the mailbox holds at a step."""
         found: dict[str, object] = {"step": step, "now": self.now(step), "months": self.months(step)}
         if step == self.story.order:
-            found["order"] = dict(zip(ORDER_KEYS, self.days_of_history, strict=True))
+            found["order"] = dict(zip(ORDER_KEYS, self.ordered, strict=True))
         return found
 
     @cached_property
-    def days_of_history(self) -> tuple[str, str]:
+    def ordered(self) -> tuple[str, str]:
+        """The first and the last day of those that somebody asks for a model of: most of the history, and nobody else's choice."""
         days = self.flights["sched_dep_local"].str.slice(0, 10)
-        return str(days.min()), str(days[days < self.month(1)].max())
+        of_history = sorted(days[days < self.month(1)].unique())
+        cut = stream(self.world.seed or 0, "days of an order").integers(*NOT_ORDERED, 2)
+        return of_history[int(cut[0])], of_history[-1 - int(cut[1])]
 
     def deliver(self, step: int, folder: Path) -> None:
         """Put what the source has at a step into its folder: nothing of months to come."""
@@ -200,7 +211,7 @@ def make_season(seed: int) -> Season:
     import numpy as np
 
     story = story_of(seed)
-    world = build(seed, Replay(turned_from=HISTORY + story.change - 1))
+    world, unchanged = (build(seed, Replay(at)) for at in (HISTORY + story.change - 1, None))
     month, delivered, scored = world.month_of(world.flights), [], {}
     for number, name in enumerate(world.months):
         at = stream(seed, f"flights of {name}").permutation(np.flatnonzero(month == name))
@@ -215,9 +226,10 @@ def make_season(seed: int) -> Season:
     fails = [str(name) for name in draw.choice(wanted, HICCUPS, replace=False)]
     hiccups = {f"{name}/flights/{name}.parquet": ["503"] for name in fails}
     usecase = feed_usecase.drawn(stream(seed, "use case of the replay"))
-    return Season(
-        world, story, usecase, world.flights.iloc[np.concatenate(delivered)].reset_index(drop=True), scored, hiccups
-    )
+    all_ = np.concatenate(delivered)
+    flights, others = (found.flights.iloc[all_].reset_index(drop=True) for found in (world, unchanged))
+    others = others.where(world.month_of(others) >= world.months[HISTORY + story.change - 1], flights)
+    return Season(world, story, usecase, flights, scored, hiccups, others)
 
 
 def lay_down(season: Season, months: Sequence[str], folder: Path) -> None:
