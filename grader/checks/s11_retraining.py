@@ -386,12 +386,14 @@ def moments(grading: Grading, loop: Loop, wanted: bool) -> Iterator[list[tuple[s
         return
     try:
         runs = len(grading.reader.store(loop.out / stores.NAME, stores.NAME, "", "")["runs"])
-        versions = len(grading.reader.registry(loop.out / stores.NAME, stores.NAME, MODEL_NAME)["versions"])
+        registry = grading.reader.registry(loop.out / stores.NAME, stores.NAME, MODEL_NAME)
+        versions, champion = len(registry["versions"]), str(registry["aliases"].get("champion", ""))
     except Unreadable:
-        runs, versions = 0, 0
+        runs, versions, champion = 0, 0, ""
     found = [
         ("when it had begun to train", watcher_of(grading, loop.out, f"runs:{runs}")),
         ("when the version was there", watcher_of(grading, loop.out, f"model_versions:{versions}")),
+        ("when it had become champion", watcher_of(grading, loop.out, f"champion:{champion}")),
     ]
     try:
         yield found
@@ -586,15 +588,15 @@ class Losses:
 
     @cached_property
     def kept(self) -> np.ndarray:
-        """Of the first champion, and after the change of the judge's plain model of the history in months where that is better, (n,).
+        """Of the first champion, and after the change of the rate of late flights in months where that is better, (n,).
 
-        A first champion that is bad on purpose makes nobody's gain larger.
+        So a first champion that is bad on purpose makes nobody's gain larger.
         """
         found = self.first.copy()
         for month in self.champion:
             at = self.month == month
-            if month > self.change and self.frozen[at].mean() < self.first[at].mean():
-                found[at] = self.frozen[at]
+            if month > self.change and self.rate[at].mean() < self.first[at].mean():
+                found[at] = self.rate[at]
         return found
 
     @cached_property
