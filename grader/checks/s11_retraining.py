@@ -781,7 +781,9 @@ def status(record: MonthRecord | None) -> str:
 
 
 def _said(record: MonthRecord | None) -> str:
-    return f"{record.month[:10]} {record.status} ({record.rows_accepted:,} rows)" if record else ""
+    return (
+        f"{record.month[:10]} {record.status} ({record.rows_accepted:,} of {record.rows_in:,} rows)" if record else ""
+    )
 
 
 def of_step(found: Played, step: int) -> str:
@@ -1052,6 +1054,13 @@ def stays_calm(grading: Grading) -> Finding:
     return passed("nothing is trained where nothing has changed", value, bar)
 
 
+def trained_since(found: Played, step: int) -> str:
+    """At which steps it trained while wrong labels were there, as the end of a sentence."""
+    if not (steps := [n for n in range(step, found.story.corrected) if found.own(n)]):
+        return ""
+    return f"; it trained at step {' and '.join(map(str, steps))}"
+
+
 def calm(grading: Grading) -> Played:
     """Raises Owed."""
     found = replacing(grading)
@@ -1075,7 +1084,7 @@ def does_not_learn_from_wrong_labels(grading: Grading) -> Finding:
         if record is None or record.status != "refused":
             return failed(
                 f"at step {step} the labels of {month} belong to other flights (late ones have those of punctual ones, and the reverse), "
-                f"and it is {status(record)}",
+                f"and it is {status(record)}{trained_since(found, step)}",
                 _said(record), "refused",
             )  # fmt: skip
     record = arrival(found, story.corrected, month)
@@ -1206,7 +1215,7 @@ def survives_a_failed_month(grading: Grading) -> Finding:
 @check("retraining.survives_a_restart", uses=RUN)
 @with_all_steps
 def survives_a_restart(grading: Grading) -> Finding:
-    """Killed while it trains and while it waits, and started again, it goes on where it was.
+    """Killed while it trains, promotes and waits, and started again, it goes on where it was.
 
     Catches: a model in memory; answers given twice; a training done twice, or lost; a first champion made anew. Accepts: any way to
     remember.
@@ -1263,10 +1272,10 @@ def keeps_the_audit(grading: Grading) -> Finding:
                     f"version {version[:20]} was made at step {step.number}, and the audit log has {judged.count(version)} lines about it",
                     judged.count(version), 1,
                 )  # fmt: skip
-    answered = {version for step in found.steps for version in step.answer.versions}
-    if strange := [str(version) for version in judged if version not in answered]:
+    ever = _all_of(found.at(STEPS).there)
+    if strange := [str(version) for version in judged if version not in ever]:
         return failed(
-            f"the audit log tells of version {strange[0][:20]}, which no answer names", strange[0][:20], "named"
+            f"the audit log tells of version {strange[0][:20]}, which was never there", strange[0][:20], "named"
         )
     champions = [found.champion(step.number) for step in found.steps if found.crowned(step.number)]
     noted = _noted(lines)

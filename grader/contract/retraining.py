@@ -45,7 +45,8 @@ ARRIVAL_RULES = (
     "**Labels may be wrong.** It happens that the arrivals of a month have been noted for other flights; its schedule and departures are "
     "right. Such a month is `refused`, with a `reason`, and nothing is learned from it and nothing is judged by it. It may come "
     "again as it was. One day it comes again put right, and counts from then on.",
-    "`rows_in`, `rows_accepted` and `rows_quarantined` count as in stage 07, of the month as it came at this step.",
+    "`rows_in`, `rows_accepted` and `rows_quarantined` count as in stage 07, of the month as it came at this step. Of one that is refused "
+    "for its labels `rows_in` are all rows that came, and none is accepted.",
 )
 
 DECISION_RULES = (
@@ -57,9 +58,13 @@ DECISION_RULES = (
     "version nor its training has seen.",
     "**`champion`** is the version to which the alias points after the step. It answers for the flights of the month that comes next.",
     "**An order** is carried out: a version is made by `train` with just this window, so its run says `train_start` and `train_end` as the "
-    "order does, and it is judged like others. An order asks for days that are there. It is no reason to make champion what is worse.",
+    "order does, and it is judged like others; refused or not, it stays in the registry. An order asks for days that are there, and not "
+    "always for all days of a month. It is no reason to make champion what is worse.",
     "**Training costs**: each step at which versions were made costs as much as answering one month with a log loss that is higher by "
-    "`cost`, in `[retraining]` of the use case, since somebody has to look at it. Step 0 and an order cost nothing.",
+    "`cost`, in `[retraining]` of the use case, since somebody has to look at it. Step 0 and an order cost nothing. A version that was "
+    "made counts, also if it has been deleted.",
+    "**What a version answers stays what it was** when it became champion. It is asked in a process of its own, from a copy of the store as "
+    "it was then.",
     "The audit log of stage 06 gets one line for each version that the gate judges.",
     "**The service** of stage 08 runs beside, on the same MLflow store, and follows.",
 )

@@ -104,7 +104,7 @@ def line(step, took, answer, planted):
 def kill_at(text):
     step, _, seconds = text.partition(":")
     try:
-        return int(step), float(seconds or 1)
+        return int(step), float(seconds)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not STEP:SECONDS, such as 5:1.5") from None
 
@@ -152,7 +152,10 @@ def main():
                 with open(printed, encoding="utf-8", errors="replace") as file:
                     print("".join("  " + text for text in file.readlines()[-LINES_SHOWN:]), end="", flush=True)
                 return 1
-            for text in line(step, time.monotonic() - began, answer, planted.get(str(step), [])):
+            took = time.monotonic() - began
+            if step in kills and took < kills[step]:
+                print(f"        not killed: the answer was there after {took:.1f} s", flush=True)
+            for text in line(step, took, answer, planted.get(str(step), [])):
                 print(text, flush=True)
     except KeyboardInterrupt:
         print("stopped", flush=True)
