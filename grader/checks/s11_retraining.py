@@ -311,12 +311,16 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
     training = number in story.settling and not found.trained_and_killed
     # it has its turn while it works, and not while its answer is read: who reads has to wait for a turn too
     with moments(grading, loop, training) as watched, grading.sandbox.turn:
-        if number == story.down:
+        if number in (
+            story.down,
+            story.change,
+        ):  # as where the change is played again without it: nothing tells these apart
             loop.stop()
-            killed.append("while it waited, before the message came")
         loop.put(made.message(number))
-        if number == story.down:
+        if number in (story.down, story.change):
             loop.start()
+        if number == story.down:
+            killed.append("while it waited, before the message came")
         for says, watcher in watched:
             if seen(loop, number, watcher):
                 loop.stop()
@@ -326,7 +330,9 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
         problem = wait(loop, number, f", killed {' and '.join(killed)} and started again," if killed else "")
     if problem:
         found.problem = problem
-        found.blame = "restart" if killed else "failed_month" if number == story.lacking else ""
+        found.blame = (
+            "restart" if killed or number == story.change else "failed_month" if number == story.lacking else ""
+        )
         return None
     took = time.monotonic() - began
     try:
@@ -513,12 +519,13 @@ def again(grading: Grading) -> Again | None:
         lay_down_year(made, year, steps)
     with source_with(grading, source, "source-without-change-own", {}, year) as server:
         loop = Loop(grading, server, out, grading.folder("loop-without-change-printed") / "printed.txt")
-        loop.start(before.store, before.state)
         try:
             for step in steps:
                 made.deliver(step, source)
                 with grading.sandbox.turn:
                     loop.put(made.message(step))
+                    if loop.running is None:
+                        loop.start(before.store, before.state)
                     problem = wait(loop, step, ", started on a copy of its store and state,")
                 if problem:
                     return Again(steps, problem=problem)
@@ -529,7 +536,8 @@ def again(grading: Grading) -> Again | None:
         except (Unreadable, Fault) as problem_:
             return Again(steps, problem=str(problem_))
         finally:
-            loop.stop(STOP_SECONDS)
+            if loop.running is not None:
+                loop.stop(STOP_SECONDS)
     return Again(steps)
 
 

@@ -67,15 +67,30 @@ class Story:
         return [step for step in range(1, STEPS + 1) if step not in busy]
 
 
-STORIES = (
-    Story(change=5, wrong=2, lacking=7, order=9, down=8),
-    Story(change=5, wrong=1, lacking=8, order=9, down=4),
-    Story(change=4, wrong=1, lacking=6, order=9, down=8),
-    Story(change=4, wrong=1, lacking=7, order=8, down=3),
-    Story(change=3, wrong=6, lacking=1, order=9, down=2),
-    Story(change=3, wrong=6, lacking=5, order=9, down=8),
-    Story(change=4, wrong=7, lacking=2, order=9, down=1),
-    Story(change=4, wrong=7, lacking=1, order=9, down=3),
+def _clear(story: Story) -> bool:
+    """Whether no two things hide each other, and there are quiet months, and months in which a repair shows."""
+    of_labels = {story.wrong, story.wrong + 1, story.corrected}
+    settled, quiet = story.settling[-1] + 1, story.quiet
+    return (
+        not of_labels & set(story.settling)
+        and story.lacking
+        not in {*of_labels, story.change - 1, story.change, story.change + 1, story.down, story.order, STEPS}
+        and story.order > settled
+        and story.order not in of_labels - {story.corrected}
+        and len(quiet) >= 3
+        and story.down in quiet
+    )
+
+
+# All that are clear, so that what has happened says little of what will.
+STORIES = tuple(
+    story
+    for change in range(3, STEPS - SETTLING - 1)
+    for wrong in range(1, STEPS - 1)
+    for lacking in range(1, STEPS)
+    for order in (STEPS - 1, STEPS)
+    for down in range(1, STEPS + 1)
+    if _clear(story := Story(change, wrong, lacking, order, down))
 )
 
 
