@@ -6,6 +6,7 @@ uvicorn operations.pages:app
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -19,23 +20,7 @@ from operations.places import MAILBOX, REPORTS
 QUESTIONS = ("data", "prediction", "performance", "model_age", "skew")
 BAD = {"drift", "degraded", "stale", "skew"}
 
-PAGE = Environment(autoescape=True).from_string(
-    """<!doctype html><html lang="en"><meta charset="utf-8"><title>Is the model still right?</title>
-<meta name="viewport" content="width=device-width"><style>
-body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24;background:#fff}
-table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{text-align:left;padding:.3rem .8rem;border-bottom:1px solid #d0d7de;vertical-align:top}
-.bad{color:#a40e26;font-weight:600}</style>
-<h1>Is the model still right?</h1>
-{% if weeks %}<p>Weeks in which version {{ version }} answered, the newest first. A week is compared with those before it in which all was well.</p>
-<table><tr><th>week</th>{% for q in questions %}<th>{{ q.replace("_", " ") }}</th>{% endfor %}<th>columns</th></tr>
-{% for week in weeks %}<tr><td>{% if week.page %}<a href="weeks/{{ week.window_id }}.html">{{ week.window_id }}</a>{% else %}{{ week.window_id }}{% endif %}</td>
-{% for q in questions %}<td{% if week[q] in bad %} class="bad"{% endif %}>{{ week[q] or "" }}</td>{% endfor %}<td>{{ (week.columns or []) | join(", ") }}</td></tr>
-{% endfor %}</table>{% else %}<p>No week has been judged yet.</p>{% endif %}
-<h2>What was decided</h2>
-<table><tr><th>step</th><th>decision</th><th>champion</th><th>on what</th></tr>
-{% for a in answers %}<tr><td>{{ a.step }}</td><td>{{ a.decision }}</td><td>{{ a.champion }}</td><td>{{ a.trigger }}</td></tr>{% endfor %}</table>
-</html>"""
-)
+PAGE = Environment(autoescape=True).from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
 
 app = FastAPI(title="pages", docs_url=None, redoc_url=None)
 app.mount("/weeks", StaticFiles(directory=REPORTS), name="weeks")

@@ -25,13 +25,9 @@ def main() -> None:
         except ObjectAlreadyExists:
             pass
     found = flow.from_source(source=str(Path(__file__).parents[1]), entrypoint="operations/flows.py:month_end")
-    found.deploy(
-        name="scheduled",
-        work_pool_name=POOL,
-        interval=timedelta(seconds=EVERY_SECONDS),
-        concurrency_limit=1,
-        print_next_steps=False,
-    )
+    found.to_deployment(
+        name="scheduled", work_pool_name=POOL, interval=timedelta(seconds=EVERY_SECONDS), concurrency_limit=1
+    ).apply()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The weeks that the champion answered in, as windows of stage 10, judged by its command; what it says is kept for people and Prometheus."""
+"""The weeks that the champion answered in, as windows of stage 10, judged by its command. What it says is kept for people and alerts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def watch_champion(case: UseCase, version: str, now: str, step: int) -> None:
     for start in weeks(champion.end, flights["day"].max()):
         at = flights["day"].is_between(pl.lit(str(start)), pl.lit(str(start + WEEK - timedelta(days=1))))
         name = f"{start}-version-{version}"
-        week = folder / ("weeks") / name
+        week = folder / "weeks" / name
         write_week(week, rows.filter(at), flights.filter(at), case, now, champion.end)
         decision = known.get(name)
         if decision is None:

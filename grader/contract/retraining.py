@@ -63,8 +63,8 @@ DECISION_RULES = (
     "**Training costs**: each step at which versions were made costs as much as answering one month with a log loss that is higher by "
     "`cost`, in `[retraining]` of the use case, since somebody has to look at it. Step 0 and an order cost nothing. A version that was "
     "made counts, also if it has been deleted.",
-    "**What a version answers stays what it was** when it became champion. It is asked in a process of its own, from a copy of the store as "
-    "it was then.",
+    "**What a version answers stays what it was** when it became champion. It is asked in a process of its own, from a copy of the "
+    "store as it was then.",
     "The audit log of stage 06 gets one line for each version that the gate judges.",
     "**The service** of stage 08 runs beside, on the same MLflow store, and follows.",
 )
