@@ -1,0 +1,167 @@
+"""The stack of docker-compose.yml, as far as it can be looked at without an engine: its files, the world it is tried on, and its pages."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from grader.world.replay import STEPS
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+SYSTEM = {"mlflow", "prefect", "worker", "api-1", "api-2", "pages", "world", "traffic"}
+
+
+@pytest.fixture
+def deployed(monkeypatch, tmp_path):
+    """Import a module of the stack with folders of its own."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "deploy"), str(ROOT / "reference_solution"), *sys.path])
+    for name, folder in (("WORLD", "world"), ("MLEKIT_STATE", "state"), ("REPORTS", "reports")):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / folder))
+
+    def load(name):
+        for known in [key for key in sys.modules if key.split(".")[0] in ("operations", "world")]:
+            del sys.modules[known]
+        return importlib.import_module(name)
+
+    yield load
+    for known in [key for key in sys.modules if key.split(".")[0] in ("operations", "world", "flightdelay")]:
+        del sys.modules[known]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_confined(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "cpus", "pids_limit", "restart"} <= set(service)
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    assert not any("docker.sock" in volume for volume in service["volumes"]) if "volumes" in service else True
+
+
+def test_what_others_wait_for_says_when_it_is_healthy():
+    for name, service in SERVICES.items():
+        for other, how in dict(service["depends_on"] if isinstance(service.get("depends_on"), dict) else {}).items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other], (name, other)
+
+
+def test_there_is_no_secret_in_the_files():
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert "${POSTGRES_PASSWORD:?" in text
+    assert not re.search(r"(?i)password[=:] *[\"']?[A-Za-z0-9]", text)
+    assert not any(
+        line.strip() and not line.startswith("#") for line in (ROOT / ".env.example").read_text().splitlines()
+    )
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_every_setting_of_the_file_is_explained_and_the_reverse():
+    used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text())) - {
+        "SYSTEM_IMAGE",
+        "WORLD_IMAGE",
+    }
+    told = set(re.findall(r"^#? *(?:echo \")?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)) - {
+        "COMPOSE_PROJECT_NAME"
+    }
+    assert used == told
+
+
+def test_images_run_as_nobody_in_particular_and_have_their_versions():
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert "USER 10001:10001" in text
+    assert "-c versions.txt" in text
+    for name, service in SERVICES.items():
+        if name not in SYSTEM:
+            assert re.search(r":v?[0-9]", service["image"]), name
+
+
+def test_alerts_ask_for_metrics_that_there_are(deployed):
+    pages = deployed("operations.pages")
+    metrics = importlib.import_module("flightdelay.metrics")
+    (pages.REPORTS / "state.json").write_text(json.dumps(STATE_OF_TWO_WEEKS))
+    known = metrics.exposition("1").decode() + TestClient(pages.app).get("/metrics").text + "up"
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            names = set(re.findall(r"\b(?:mlekit|flightdelay)_[a-z_]+", rule["expr"]))
+            assert names or "up{" in rule["expr"], rule
+            for name in names:
+                assert name.removesuffix("_bucket").removesuffix("_total") in known, name
+
+
+GOOD = {
+    "data": "ok",
+    "prediction": "ok",
+    "performance": "ok",
+    "model_age": "ok",
+    "skew": "unknown",
+    "columns": [],
+    "skewed": [],
+}
+STATE_OF_TWO_WEEKS = {
+    "step": 3, "now": "2014-05-01T10:00:00Z", "version": "1",
+    "weeks": [{**GOOD, "window_id": "2014-04-08-version-1"},
+              {**GOOD, "performance": "degraded", "window_id": "2014-04-15-version-1"}],
+}  # fmt: skip
+
+
+def test_pages_say_what_the_monitor_said(deployed):
+    pages = deployed("operations.pages")
+    client = TestClient(pages.app)
+    assert "No week has been judged yet" in client.get("/").text
+    assert "flightdelay_week_bad{" not in client.get("/metrics").text
+    (pages.REPORTS / "state.json").write_text(json.dumps(STATE_OF_TWO_WEEKS))
+    (pages.REPORTS / "2014-04-15-version-1.html").write_text("the report")
+    (pages.MAILBOX / "out").mkdir(parents=True)
+    answer = {"step": 3, "decision": "retrain", "champion": "2", "trigger": "<b>stale</b>"}
+    (pages.MAILBOX / "out" / "0003.json").write_text(json.dumps(answer))
+    page = client.get("/").text
+    assert page.index("2014-04-15") < page.index("2014-04-08")  # the newest first
+    assert "&lt;b&gt;stale" in page
+    assert client.get("/weeks/2014-04-15-version-1.html").text == "the report"
+    said = client.get("/metrics").text
+    assert 'flightdelay_week_bad{question="performance"} 1.0' in said
+    assert 'flightdelay_week_bad{question="data"} 0.0' in said
+    assert "flightdelay_step 3.0" in said
+
+
+def test_the_world_hands_out_a_month_at_a_time_and_remembers_where_it_was(deployed):
+    source = deployed("world.source")
+    with TestClient(source.app) as client:
+        assert client.get("/calendar").json()["months"] == []
+        assert (source.WORLD / "usecase.toml").exists()
+        assert list((source.WORLD / "history").rglob("*.parquet"))
+        asked = client.get("/requests").json()
+        assert {"row_id", "carrier", "sched_dep"} <= set(asked[0])
+        message = client.post("/next").json()
+        month = message["months"][-1]
+        assert client.get(f"/{month}/manifest.json").json()["files"] if message["step"] else True
+        assert client.get("/../step").status_code == 404
+        assert client.get("/%2e%2e/step").status_code == 404
+        assert client.get("/2099-01/manifest.json").status_code == 404
+        assert asked != client.get("/requests").json()
+    with TestClient(deployed("world.source").app) as client:  # started again
+        assert client.get("/calendar").json() == message
+        for _ in range(STEPS - 1):
+            assert client.post("/next").status_code == 200
+        over = client.post("/next")
+        assert over.status_code == 409
+        assert "the year is over" in over.json()["detail"]
+
+
+def test_weeks_are_whole_and_begin_after_what_was_learned(deployed):
+    watch = deployed("operations.watch")
+    found = watch.weeks("2014-02-20", "2014-03-14")
+    assert [str(day) for day in found] == ["2014-02-21", "2014-02-28", "2014-03-07"][: len(found)]
+    assert len(found) == 3
+    assert watch.weeks("2014-02-20", "2014-02-26") == []
