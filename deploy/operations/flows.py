@@ -43,8 +43,8 @@ def month_end() -> dict[str, Any] | None:
         with tracking_server():
             before = Registry(case.model_name).champion()
         answer = Loop(USECASE, SOURCE, HISTORY, SEED).step(message)
-        if before:
-            watch_champion(case, before, message["now"], message["step"])
         mailbox.answer(message["step"], answer)
-    log.info("%s", json.dumps(answer))
+        log.info("%s", json.dumps(answer))
+        if before:  # after the answer: a monitor that fails keeps no month waiting, and judges its weeks the next time
+            watch_champion(case, before, message["now"], message["step"])
     return answer

@@ -43,7 +43,7 @@ def index() -> str:
         {**week, "page": (REPORTS / f"{week['window_id']}.html").exists()}
         for week in sorted(found["weeks"], key=lambda week: week["window_id"], reverse=True)
     ]
-    return PAGE.render(weeks=weeks, version=found.get("version"), answers=answers(), questions=QUESTIONS, bad=BAD)
+    return PAGE.render(weeks=weeks, answers=answers(), questions=QUESTIONS, bad=BAD)
 
 
 @app.get("/healthz")

@@ -62,10 +62,9 @@ def watch_champion(case: UseCase, version: str, now: str, step: int) -> None:
     if new:
         known |= ask_monitor(folder, good, new)
     write_whole(folder / "decisions.json", json.dumps(known, indent=1).encode())
-    newest = [known[name] for name in sorted(known)]
-    write_whole(
-        REPORTS / "state.json", json.dumps({"step": step, "now": now, "version": version, "weeks": newest}).encode()
-    )
+    of_all = {name: week for path in sorted(folder.parent.iterdir()) for name, week in judged(path).items()}
+    said = {"step": step, "now": now, "version": version, "weeks": [of_all[name] for name in sorted(of_all)]}
+    write_whole(REPORTS / "state.json", json.dumps(said).encode())
 
 
 def judged(folder: Path) -> dict[str, dict]:
@@ -106,6 +105,7 @@ def ask_monitor(folder: Path, good: list[Path], new: list[Path]) -> dict[str, di
             link.unlink()
         for week in found:
             (place / week.name).symlink_to(week)
+    (REPORTS / "new").mkdir(exist_ok=True)
     subprocess.run(
         [sys.executable, "-m", "flightdelay.monitor", "--usecase", USECASE, "--reference", asked / "reference",
          "--windows", asked / "windows", "--out", REPORTS / "new"],

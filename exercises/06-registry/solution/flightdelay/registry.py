@@ -55,10 +55,10 @@ class Registry:
         for version in self.client.search_model_versions(f"name = '{self.model}'"):
             if version.run_id == run_id:
                 return str(version.version)
-        source = f"{run.info.artifact_uri}/{MODEL}"
+        source, logged = f"{run.info.artifact_uri}/{MODEL}", None
         for model in self.client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'"):
-            source = model.model_uri
-        return str(self.client.create_model_version(self.model, source, run_id).version)
+            source, logged = model.model_uri, model.model_id  # a server wants to be told both
+        return str(self.client.create_model_version(self.model, source, run_id, model_id=logged).version)
 
     def uri(self, version: str) -> str:
         return f"models:/{self.model}/{version}"
