@@ -311,13 +311,12 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
     training = number in story.settling and not found.trained_and_killed
     # it has its turn while it works, and not while its answer is read: who reads has to wait for a turn too
     with moments(grading, loop, training) as watched, grading.sandbox.turn:
-        if number in (
-            story.down,
-            story.change,
-        ):  # as where the change is played again without it: nothing tells these apart
+        # at the change too, since it is played again without the change from a start: nothing is to tell these two apart
+        started_anew = number in (story.down, story.change)
+        if started_anew:
             loop.stop()
         loop.put(made.message(number))
-        if number in (story.down, story.change):
+        if started_anew:
             loop.start()
         if number == story.down:
             killed.append("while it waited, before the message came")
@@ -330,9 +329,7 @@ def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | Non
         problem = wait(loop, number, f", killed {' and '.join(killed)} and started again," if killed else "")
     if problem:
         found.problem = problem
-        found.blame = (
-            "restart" if killed or number == story.change else "failed_month" if number == story.lacking else ""
-        )
+        found.blame = "restart" if killed or started_anew else "failed_month" if number == story.lacking else ""
         return None
     took = time.monotonic() - began
     try:
@@ -766,7 +763,7 @@ with_all_steps = with_list("steps", _all_steps)
 def planted(made: Season, step: int) -> list[str]:
     """What a step holds, in words."""
     story, found = made.story, []
-    if step == story.change:
+    if step == story.change and made.flights is not made.unchanged:
         found.append("from this month on other flights are late")
     if step in (story.wrong, story.wrong + 1):
         found.append(f"the labels of {made.month(story.wrong)} belong to other flights")
