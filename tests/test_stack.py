@@ -89,7 +89,7 @@ def test_images_run_as_nobody_in_particular_and_have_their_versions():
 def test_alerts_ask_for_metrics_that_there_are(deployed):
     pages = deployed("operations.pages")
     metrics = importlib.import_module("flightdelay.metrics")
-    (pages.REPORTS / "state.json").write_text(json.dumps(STATE_OF_TWO_WEEKS))
+    (pages.REPORTS / "weeks.json").write_text(json.dumps(TWO_WEEKS))
     known = metrics.exposition("1").decode() + TestClient(pages.app).get("/metrics").text + "up"
     for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]:
         for rule in group["rules"]:
@@ -108,11 +108,10 @@ GOOD = {
     "columns": [],
     "skewed": [],
 }
-STATE_OF_TWO_WEEKS = {
-    "step": 3, "now": "2014-05-01T10:00:00Z", "version": "1",
-    "weeks": [{**GOOD, "window_id": "2014-04-08-version-1"},
-              {**GOOD, "performance": "degraded", "window_id": "2014-04-15-version-1"}],
-}  # fmt: skip
+TWO_WEEKS = [
+    {**GOOD, "window_id": "2014-04-08-version-1"},
+    {**GOOD, "performance": "degraded", "window_id": "2014-04-15-version-1"},
+]
 
 
 def test_pages_say_what_the_monitor_said(deployed):
@@ -120,7 +119,7 @@ def test_pages_say_what_the_monitor_said(deployed):
     client = TestClient(pages.app)
     assert "No week has been judged yet" in client.get("/").text
     assert "flightdelay_week_bad{" not in client.get("/metrics").text
-    (pages.REPORTS / "state.json").write_text(json.dumps(STATE_OF_TWO_WEEKS))
+    (pages.REPORTS / "weeks.json").write_text(json.dumps(TWO_WEEKS))
     (pages.REPORTS / "2014-04-15-version-1.html").write_text("the report")
     (pages.MAILBOX / "out").mkdir(parents=True)
     answer = {"step": 3, "decision": "retrain", "champion": "2", "trigger": "<b>stale</b>"}
@@ -138,7 +137,7 @@ def test_pages_say_what_the_monitor_said(deployed):
 def test_the_world_hands_out_a_month_at_a_time_and_remembers_where_it_was(deployed):
     source = deployed("world.source")
     with TestClient(source.app) as client:
-        assert client.get("/calendar").json()["months"] == []
+        assert [found["months"] for found in client.get("/calendar").json()] == [[]]
         assert (source.WORLD / "usecase.toml").exists()
         assert list((source.WORLD / "history").rglob("*.parquet"))
         asked = client.get("/requests").json()
@@ -151,7 +150,10 @@ def test_the_world_hands_out_a_month_at_a_time_and_remembers_where_it_was(deploy
         assert client.get("/2099-01/manifest.json").status_code == 404
         assert asked != client.get("/requests").json()
     with TestClient(deployed("world.source").app) as client:  # started again
-        assert client.get("/calendar").json() == message
+        assert client.get("/calendar").json()[-1] == message
+        assert [found["step"] for found in client.get("/calendar").json()] == [0, 1]
+        assert client.get("/calendar", params={"after": 0}).json() == [message]
+        assert client.get("/calendar", params={"after": 1}).json() == []
         for _ in range(STEPS - 1):
             assert client.post("/next").status_code == 200
         over = client.post("/next")
@@ -161,7 +163,8 @@ def test_the_world_hands_out_a_month_at_a_time_and_remembers_where_it_was(deploy
 
 def test_weeks_are_whole_and_begin_after_what_was_learned(deployed):
     watch = deployed("operations.watch")
-    found = watch.weeks("2014-02-20", "2014-03-14")
-    assert [str(day) for day in found] == ["2014-02-21", "2014-02-28", "2014-03-07"][: len(found)]
-    assert len(found) == 3
-    assert watch.weeks("2014-02-20", "2014-02-26") == []
+    days = {f"2014-03-{day:02d}" for day in range(1, 15)} | {"2014-02-21"}
+    found = watch.weeks("2014-02-20", days)
+    assert [str(day) for day in found] == ["2014-02-21", "2014-02-28", "2014-03-07"]
+    assert watch.weeks("2014-02-20", {"2014-02-26"}) == []
+    assert [str(day) for day in watch.weeks("2014-02-20", {"2014-02-21", "2014-03-13"})] == ["2014-02-21", "2014-03-07"]

@@ -26,9 +26,10 @@ app = FastAPI(title="pages", docs_url=None, redoc_url=None)
 app.mount("/weeks", StaticFiles(directory=REPORTS), name="weeks")
 
 
-def state() -> dict[str, Any]:
-    path = REPORTS / "state.json"
-    return json.loads(path.read_bytes()) if path.exists() else {"weeks": []}
+def weeks_judged() -> list[dict[str, Any]]:
+    """What the monitor said of each week, the oldest first."""
+    path = REPORTS / "weeks.json"
+    return json.loads(path.read_bytes()) if path.exists() else []
 
 
 def answers() -> list[dict[str, Any]]:
@@ -38,11 +39,7 @@ def answers() -> list[dict[str, Any]]:
 
 @app.get("/", response_class=HTMLResponse)
 def index() -> str:
-    found = state()
-    weeks = [
-        {**week, "page": (REPORTS / f"{week['window_id']}.html").exists()}
-        for week in sorted(found["weeks"], key=lambda week: week["window_id"], reverse=True)
-    ]
+    weeks = [{**week, "page": (REPORTS / f"{week['window_id']}.html").exists()} for week in reversed(weeks_judged())]
     return PAGE.render(weeks=weeks, answers=answers(), questions=QUESTIONS, bad=BAD)
 
 
@@ -54,14 +51,13 @@ def healthz() -> dict[str, str]:
 @app.get("/metrics")
 def metrics() -> Response:
     """The newest week that was judged, and the last month that was answered."""
-    registry, found, done = CollectorRegistry(), state(), answers()
+    registry, done = CollectorRegistry(), answers()
     flag = Gauge(
         "flightdelay_week_bad", "1 where the newest week is not as it should be.", ["question"], registry=registry
     )
-    known = [week for week in found["weeks"] if "prediction" in week]
+    known = [week for week in weeks_judged() if "prediction" in week]
     for question in QUESTIONS if known else ():
-        newest = max(known, key=lambda week: week["window_id"])
-        flag.labels(question).set(newest[question] in BAD)
+        flag.labels(question).set(known[-1][question] in BAD)
     Gauge("flightdelay_weeks_judged", "Weeks of this champion that were judged.", registry=registry).set(len(known))
     if done:
         Gauge("flightdelay_step", "The last month that was answered.", registry=registry).set(done[0]["step"])

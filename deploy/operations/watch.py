@@ -27,44 +27,39 @@ WEEK = timedelta(days=7)
 
 
 @task(name="watch", cache_policy=NO_CACHE)
-def watch_champion(case: UseCase, version: str, now: str, step: int) -> None:
+def watch_champion(case: UseCase, version: str, now: str) -> None:
     """Judge each whole week since the last one that was judged, by those before it in which this version did well."""
     with tracking_server():
         registry = Registry(case.model_name)
         champion = champion_of(registry, version)
     answer, definitions = load(registry.uri(version))
     data = DataFolder(STATE / "data")
+    folder = STATE / "watched" / f"version-{version}"
     flights = data.table(case.entity_table).with_columns(
         label_of(case.label).alias(LABEL),
         local_day(case.event_time, data.table(case.entity_table).columns).alias("day"),
     )
-    flights = flights.filter(pl.col("day") > champion.end, pl.col("day") < now[:10], pl.col(LABEL).is_not_null())
-    if flights.is_empty():
-        return
-    features = compute_features(read_definitions(definitions), case, data, flights)
-    rows = features.with_columns(row_id=flights[case.entity], probability=pl.Series(answer(features)))
-    folder = STATE / "watched" / f"version-{version}"
     known = judged(folder)
-    good, new = [], []
-    for start in weeks(champion.end, flights["day"].max()):
-        at = flights["day"].is_between(pl.lit(str(start)), pl.lit(str(start + WEEK - timedelta(days=1))))
-        name = f"{start}-version-{version}"
-        week = folder / "weeks" / name
-        write_week(week, rows.filter(at), flights.filter(at), case, now, champion.end)
-        decision = known.get(name)
-        if decision is None:
-            new.append(week)
-        elif not bad(decision):
-            good.append(week)
+    seen = flights.filter(pl.col("day") > champion.end, pl.col("day") < now[:10], pl.col(LABEL).is_not_null())
+    names = {f"{start}-version-{version}": start for start in weeks(champion.end, set(seen["day"]))}
+    good = [folder / "weeks" / name for name in names if name in known and not bad(known[name])]
+    new = [folder / "weeks" / name for name in names if name not in known]
+    if not new:
+        return
+    rows = seen.filter(pl.col("day") >= str(names[new[0].name]))
+    features = compute_features(read_definitions(definitions), case, data, rows)
+    answered = features.with_columns(row_id=rows[case.entity], probability=pl.Series(answer(features)))
+    for week in new:
+        start = names[week.name]
+        at = rows["day"].is_between(pl.lit(str(start)), pl.lit(str(start + WEEK - timedelta(days=1))))
+        write_week(week, answered.filter(at), rows.filter(at), case, now, champion.end)
     if len(good) < ENOUGH_WEEKS:  # too little to compare with: what the gate saw is taken for good
         known |= {week.name: {"window_id": week.name, "data": "unknown", "performance": "unknown"} for week in new}
-        new = []
-    if new:
+    else:
         known |= ask_monitor(folder, good, new)
     write_whole(folder / "decisions.json", json.dumps(known, indent=1).encode())
     of_all = {name: week for path in sorted(folder.parent.iterdir()) for name, week in judged(path).items()}
-    said = {"step": step, "now": now, "version": version, "weeks": [of_all[name] for name in sorted(of_all)]}
-    write_whole(REPORTS / "state.json", json.dumps(said).encode())
+    write_whole(REPORTS / "weeks.json", json.dumps([of_all[name] for name in sorted(of_all)]).encode())
 
 
 def judged(folder: Path) -> dict[str, dict]:
@@ -76,11 +71,12 @@ def bad(decision: dict) -> bool:
     return "drift" in (decision["data"], decision.get("prediction")) or decision["performance"] == "degraded"
 
 
-def weeks(after: str, last: str) -> list[date]:
-    """The first days of the whole weeks after a day, to another one."""
-    start, found = date.fromisoformat(after) + timedelta(days=1), []
+def weeks(after: str, days: set[str]) -> list[date]:
+    """The first days of the weeks after a day that are over, without those of which there is nothing."""
+    start, found, last = date.fromisoformat(after) + timedelta(days=1), [], max(days, default=after)
     while start + WEEK - timedelta(days=1) <= date.fromisoformat(last):
-        found.append(start)
+        if days & {str(start + timedelta(days=n)) for n in range(WEEK.days)}:
+            found.append(start)
         start += WEEK
     return found
 

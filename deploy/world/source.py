@@ -19,6 +19,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
+from grader.checks.asking import rows_of
 from grader.world.replay import STEPS, Season, lay_down, make_season
 
 WORLD = Path(os.environ.get("WORLD", "/world"))
@@ -59,11 +60,7 @@ class Year:
 
     def requests(self) -> list[dict[str, Any]]:
         """Flights of the month that is running, as they are asked about."""
-        rows = self.season.scored[self.season.month(self.step + 1)].table
-        asked = rows.assign(**{
-            name: rows[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in ("sched_dep", "sched_arr")
-        })  # fmt: skip
-        return asked.astype(object).where(asked.notna(), None).to_dict("records")
+        return rows_of(self.season.scored[self.season.month(self.step + 1)].table)
 
 
 @asynccontextmanager
@@ -85,20 +82,20 @@ app = FastAPI(title="world", lifespan=life)
 
 
 @app.get("/calendar")
-def calendar() -> dict[str, Any]:
-    """The message of the newest month, as stage 11 puts it into the mailbox."""
+def calendar(after: int = -1) -> list[dict[str, Any]]:
+    """The messages of the months that came after a step, as stage 11 puts them into the mailbox."""
     year: Year = app.state.year
-    return year.season.message(year.step)
+    return [year.season.message(step) for step in range(max(after, -1) + 1, year.step + 1)]
 
 
 @app.post("/next")
 def go_on() -> dict[str, Any]:
-    """Let a month pass."""
+    """Let a month pass; its message."""
+    year: Year = app.state.year
     try:
-        app.state.year.next()
+        return year.season.message(year.next())
     except ValueError as problem:
         raise HTTPException(409, str(problem)) from None
-    return calendar()
 
 
 @app.get("/requests")

@@ -18,14 +18,16 @@ class Mailbox:
     def __init__(self, folder: Path) -> None:
         self.messages, self.answers = folder / "in", folder / "out"
 
+    def waiting(self) -> list[dict[str, Any]]:
+        """The messages that are not answered yet, in the order of the steps."""
+        done = {path.name for path in self.answers.glob("*.json")} if self.answers.is_dir() else set()
+        return [json.loads(path.read_bytes()) for path in sorted(self.messages.glob("*.json")) if path.name not in done]
+
     def next(self) -> dict[str, Any]:
-        """The first message that is not answered yet, in the order of the steps; waits until there is one."""
-        while True:
-            done = {path.name for path in self.answers.glob("*.json")} if self.answers.is_dir() else set()
-            waiting = sorted(path for path in self.messages.glob("*.json") if path.name not in done)
-            if waiting:
-                return json.loads(waiting[0].read_bytes())
+        """The first of them; waits until there is one."""
+        while not (waiting := self.waiting()):
             time.sleep(LOOK_SECONDS)
+        return waiting[0]
 
     def answer(self, step: int, answer: dict[str, Any]) -> None:
         write_whole(self.answers / f"{step:04d}.json", json.dumps(answer, indent=2).encode())
