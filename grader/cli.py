@@ -31,7 +31,7 @@ SEED_BITS = 48
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Want = Literal["junior", "senior", "lead", "complete"]
-Isolation = Literal["auto", "bubblewrap", "plain"]
+Isolation = Literal["auto", "bubblewrap", "docker", "plain"]
 FORMATS = ("text", "json", "junit", "html", "github")
 FILES = {"json": "grade.json", "junit": "report.xml", "html": "report.html"}
 
@@ -481,13 +481,19 @@ def rung_of(isolation: Isolation) -> tuple[str, tuple[str, ...]]:
     """The rung of the sandbox and, where it is plain, why."""
     if isolation == "plain":
         return "plain", ("It is not isolated because you asked for --isolation plain.",)
-    from grader.sandbox import detect
+    from grader.sandbox import detect, detect_engine
 
+    if isolation == "docker":
+        if (engine := detect_engine()).rung != "docker":
+            raise Refused(f"this machine cannot grade in a container: {engine.why}; `mlekit doctor` tells more")
+        return engine.rung, ()
     found = detect()
     if found.rung == "bubblewrap":
         return found.rung, ()
     if isolation == "bubblewrap":
         raise Refused(f"this machine cannot isolate: {found.why}; --isolation plain runs without, for code you trust")
+    if detect_engine().rung == "docker":
+        return "docker", (f"It ran in a container because {found.why}.",)
     return found.rung, (f"It is not isolated because {found.why}.",)
 
 

@@ -42,6 +42,10 @@ def main(event_fd: int) -> int:
     except _Unusable as problem:
         _settle_all(plan, problem, event_fd)
         return 0
+    if plan.rung == "docker":
+        from grader.engine import contained
+
+        return contained.outside(plan, python, event_fd, SCRATCH_MB, WRITTEN_MB)
     scratch = Path(tempfile.mkdtemp(prefix="mlekit-")).resolve()  # one spelling, also where /tmp is a link
     isolated = plan.rung == "bubblewrap"
     try:
@@ -49,7 +53,7 @@ def main(event_fd: int) -> int:
             namespaces.enter()
             namespaces.mount_tmpfs(scratch, SCRATCH_MB)
             namespaces.die_with_parent()  # new credentials may have cleared it
-        return _run(plan, python, scratch, isolated, event_fd)
+        return run(plan, python, scratch, isolated, event_fd)
     finally:
         if isolated:
             try:
@@ -118,7 +122,8 @@ def _used_mb(path: Path) -> int:
     return (found.f_blocks - found.f_bfree) * found.f_frsize >> 20
 
 
-def _run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_fd: int) -> int:
+def run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_fd: int) -> int:
+    """Run the plan's checks and tell their verdicts; `isolated` says that this process may mount within its own namespace."""
     from grader import stages, world
     from grader.checks import breaking
     from grader.checks.api import Grading

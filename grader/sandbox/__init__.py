@@ -4,6 +4,18 @@
 """
 
 from grader.sandbox.base import Finished, Job, Limits, Mount, Sandbox, SandboxFault, Service
-from grader.sandbox.choose import Detection, choose, detect
+from grader.sandbox.choose import Detection, choose, detect, detect_engine
 
-__all__ = ["Detection", "Finished", "Job", "Limits", "Mount", "Sandbox", "SandboxFault", "Service", "choose", "detect"]
+__all__ = [
+    "Detection",
+    "Finished",
+    "Job",
+    "Limits",
+    "Mount",
+    "Sandbox",
+    "SandboxFault",
+    "Service",
+    "choose",
+    "detect",
+    "detect_engine",
+]

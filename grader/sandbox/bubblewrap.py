@@ -143,7 +143,7 @@ class Bubblewrap:
         for path in (*SYSTEM, *ETC):
             places |= _system_path(path)
         pythons = [_interpreter(job), *([job.also_python] if job.also_python else [])]
-        for folder in (folder for python in pythons for folder in _interpreter_folders(python)):
+        for folder in (folder for python in pythons for folder in interpreter_folders(python)):
             if not folder.is_relative_to("/usr"):
                 places[folder] = ["--ro-bind", str(folder), str(folder)]
         hidden = [f for f in (*NOT_FOR_JOBS, *(h.resolve() for h in job.hidden)) if f.is_dir() and _below(f, places)]
@@ -224,7 +224,7 @@ def _interpreter(job: Job) -> Path:
     return python if (python.parent.parent / "pyvenv.cfg").is_file() else python.resolve()
 
 
-def _interpreter_folders(python: Path) -> list[Path]:
+def interpreter_folders(python: Path) -> list[Path]:
     """The folders an interpreter needs: its environment, and the installation that this is built on."""
     environment = python.parent.parent
     folders = [environment]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from grader.sandbox import bubblewrap, namespaces
+from grader.sandbox import bubblewrap, container, namespaces
 from grader.sandbox.base import Sandbox
 from grader.sandbox.plain import Plain
 
@@ -67,6 +68,28 @@ def detect() -> Detection:
         return Detection("bubblewrap", "own processes, mounts and network")
     last = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
     return Detection("plain", f"the system forbids namespaces ({last}): {remedy()}")
+
+
+@lru_cache(1)
+def detect_engine() -> Detection:
+    """Try to run a program under bubblewrap in a container, once; the rung is `docker`, or `plain` with the reason."""
+    bwrap = bubblewrap.program()
+    if not namespaces.supported() or bwrap is None:
+        return Detection("plain", "a container for a grading needs Linux and bubblewrap")
+    try:
+        program = container.engine()
+        line = container.line(
+            program, f"mlekit-probe-{secrets.token_hex(8)}", [bwrap, *namespaces.PROBE], [Path(sys.executable)],
+        )  # fmt: skip
+        probe = subprocess.run(line, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except container.NoEngine as problem:
+        return Detection("plain", f"no container engine can be used: {problem}")
+    except subprocess.TimeoutExpired:
+        return Detection("plain", f"trying a container took more than {PROBE_SECONDS} s")
+    if probe.returncode == 0:
+        return Detection("docker", "a container without network, and own processes and mounts in it")
+    last = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return Detection("plain", f"a container was started and could not isolate ({last})")
 
 
 def remedy() -> str:
