@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from grader.world.replay import STEPS
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+GRAFANA = ROOT / "deploy/grafana"
+BOARDS = {path.name: json.loads(path.read_text()) for path in (GRAFANA / "dashboards").glob("*.json")}
 SYSTEM = {"mlflow", "prefect", "worker", "api-1", "api-2", "pages", "world", "traffic"}
 
 
@@ -97,6 +101,157 @@ def test_alerts_ask_for_metrics_that_there_are(deployed):
             assert names or "up{" in rule["expr"], rule
             for name in names:
                 assert name.removesuffix("_bucket").removesuffix("_total") in known, name
+
+
+def started_with(password):
+    """Grafana's settings as its entrypoint leaves them."""
+    service = SERVICES["grafana"]
+    shell, flags, script = service["entrypoint"]
+    given = {"PATH": os.environ["PATH"], **service["environment"], "GF_SECURITY_ADMIN_PASSWORD": password}
+    script = script.replace("$$", "$").replace("/run.sh", "env")
+    done = subprocess.run([shell, flags, script], env=given, capture_output=True, text=True, check=True)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def test_grafana_without_a_password_has_no_admin_and_with_one_no_guests():
+    guests = started_with("")
+    assert guests["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == guests["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert guests["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert guests["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+    assert guests["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert not [name for name in started_with("a secret") if name.startswith("GF_AUTH") or "INITIAL_ADMIN" in name]
+
+
+def test_grafana_is_an_extra_that_asks_nobody_outside():
+    service = SERVICES["grafana"]
+    assert service["profiles"] == ["grafana"]
+    assert service["user"] == "472"  # of its image
+    assert not any("grafana" in other.get("depends_on", {}) for other in SERVICES.values())
+    assert "${GRAFANA_PASSWORD:-}" in (ROOT / "docker-compose.yml").read_text()
+    environment = service["environment"]
+    for name in (
+        "ANALYTICS_REPORTING_ENABLED",
+        "ANALYTICS_CHECK_FOR_UPDATES",
+        "ANALYTICS_CHECK_FOR_PLUGIN_UPDATES",
+        "NEWS_NEWS_FEED_ENABLED",
+        "PLUGINS_PLUGIN_ADMIN_ENABLED",
+        "SNAPSHOTS_EXTERNAL_ENABLED",
+    ):
+        assert environment[f"GF_{name}"] == "false"
+    for name in ("PLUGINS_PREINSTALL_DISABLED", "PLUGINS_PUBLIC_KEY_RETRIEVAL_DISABLED", "SECURITY_DISABLE_GRAVATAR"):
+        assert environment[f"GF_{name}"] == "true"
+
+
+def test_grafana_finds_what_it_is_given():
+    mounts = dict(volume.removesuffix(":ro").split(":") for volume in SERVICES["grafana"]["volumes"])
+    for folder in ("datasources", "dashboards"):
+        assert mounts[f"./deploy/grafana/{folder}"] == f"/etc/grafana/provisioning/{folder}"
+        assert f"./deploy/grafana/{folder}:/etc/grafana/provisioning/{folder}:ro" in SERVICES["grafana"]["volumes"]
+    (provider,) = yaml.safe_load((GRAFANA / "dashboards/files.yml").read_text())["providers"]
+    assert provider["options"]["path"] == mounts["./deploy/grafana/dashboards"]
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.removeprefix(provider["options"]["path"] + "/") in BOARDS
+    (source,) = yaml.safe_load((GRAFANA / "datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == scraped
+    for board in BOARDS.values():
+        for panel in board["panels"]:
+            for used in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
+                assert used == {"type": source["type"], "uid": source["uid"]}, panel["title"]
+
+
+def test_dashboards_are_laid_out():
+    assert set(BOARDS) == {"service.json", "model.json"}
+    assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS)
+    for name, board in BOARDS.items():
+        panels = board["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels), name
+        taken: set[tuple[int, int]] = set()
+        for panel in panels:
+            assert panel["title"].endswith("?"), panel["title"]
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+            refs = [target["refId"] for target in panel["targets"]]
+            assert len(set(refs)) == len(refs), panel["title"]
+            at = panel["gridPos"]
+            assert at["x"] + at["w"] <= 24, panel["title"]
+            cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+            assert not cells & taken, panel["title"]
+            taken |= cells
+
+
+# What HAProxy 2.6.12 of Debian answered at /metrics with deploy/haproxy.cfg, as far as dashboards ask for it.
+PROXY = {
+    "haproxy_backend_active_servers",
+    "haproxy_backend_connection_errors_total",
+    "haproxy_backend_current_queue",
+    "haproxy_backend_current_sessions",
+    "haproxy_backend_redispatch_warnings_total",
+    "haproxy_backend_response_errors_total",
+    "haproxy_backend_retry_warnings_total",
+    "haproxy_frontend_http_responses_total",
+}
+OF_PROMETHEUS = {"up", "ALERTS"}
+
+
+def names_in(expr):
+    """The metrics of a query: what is left of it without labels, ranges, groupings, functions and operators."""
+    rest = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without) *\([^)]*\)", " ", expr)
+    return set(re.findall(r"\b[a-zA-Z_:][\w:]*\b(?! *\()", rest)) - {"and", "or", "unless", "bool"}
+
+
+def test_names_are_taken_from_a_query():
+    expr = 'histogram_quantile(0.9, sum by (le) (rate(a_bucket{x="y"}[$__rate_interval]))) / b or vector(0)'
+    assert names_in(expr) == {"a_bucket", "b"}
+
+
+def test_dashboards_ask_for_metrics_that_there_are(deployed):
+    pages = deployed("operations.pages")
+    metrics = importlib.import_module("flightdelay.metrics")
+    (pages.REPORTS / "weeks.json").write_text(json.dumps(TWO_WEEKS))
+    (pages.MAILBOX / "out").mkdir(parents=True)
+    (pages.MAILBOX / "out" / "0003.json").write_text(json.dumps({"step": 3, "decision": "retrain"}))
+    text = metrics.exposition("1").decode() + TestClient(pages.app).get("/metrics").text
+    known = PROXY | OF_PROMETHEUS
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M):
+        known |= {name + end for end in ("_bucket", "_sum", "_count")} if kind == "histogram" else {name}
+    asked = set()
+    for board in BOARDS.values():
+        for panel in board["panels"]:
+            for target in panel["targets"]:
+                names = names_in(target["expr"])
+                assert names, target["expr"]
+                assert names <= known, target["expr"]
+                asked |= names
+    assert asked >= PROXY
+
+
+def test_lines_on_dashboards_are_where_alerts_fire():
+    rules = {
+        rule["alert"]: rule["expr"]
+        for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    }
+    panels = {panel["title"]: panel for board in BOARDS.values() for panel in board["panels"]}
+    told = {name for panel in panels.values() for name in rules if name in panel.get("description", "")}
+    assert told == set(rules)
+
+    def above(title, steps=None):
+        steps = steps or panels[title]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        return [step["value"] for step in steps[1:]]
+
+    def asks(title):
+        return [target["expr"].replace("$__rate_interval", "1m") for target in panels[title]["targets"]]
+
+    assert f"> {above('What share of answers are errors of the server?')[0]} *" in rules["ManyErrors"]
+    (slow,) = above("How long does a prediction take?")
+    assert f"{asks('How long does a prediction take?')[-1]} > {slow}" == rules["SlowAnswers"]
+    (two,) = above("With how many versions do replicas answer?")
+    assert f"{asks('With how many versions do replicas answer?')[0]} > {two - 1}" == rules["ReplicasDisagree"]
+    replicas = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    some = len(replicas["static_configs"][0]["targets"])
+    assert above("How many replicas are up, and how many get requests?") == [1, some]
+    assert above("In what is the newest week bad?") == [1]
 
 
 GOOD = {
