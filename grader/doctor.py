@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import psutil
 from packaging.requirements import Requirement
@@ -24,6 +25,7 @@ from grader.report.text import GREEN, RED, YELLOW, Style
 OLDEST_PYTHON, NEWEST_TRIED = (3, 11), (3, 13)
 GIBI = 1 << 30
 DISK_GB, MEMORY_GB = 2, 4
+ENGINES, ENGINE_SECONDS = ("docker", "podman"), 20
 NAME_WIDTH, STATE_WIDTH = 12, 9
 
 
@@ -48,7 +50,7 @@ class Found:
 def examine(folder: Path) -> list[Found]:
     """Look at everything; nothing is changed, and no look can fail the others."""
     looks: Sequence[tuple[str, Callable[[], Iterator[Found]]]] = (
-        ("python", _python), ("packages", _packages), ("isolation", _isolation), ("ports", _ports),
+        ("python", _python), ("packages", _packages), ("isolation", _isolation), ("containers", _containers), ("ports", _ports),
         ("disk", lambda: _disk(folder)), ("memory", _memory), ("data", _data), ("workspace", lambda: _workspace(folder)),
     )  # fmt: skip
     found: list[Found] = []
@@ -97,15 +99,73 @@ def _packages() -> Iterator[Found]:
 
 
 def _isolation() -> Iterator[Found]:
-    from grader.sandbox import detect
+    from grader.sandbox import detect, detect_engine
     from grader.sandbox.choose import remedy
 
     found = detect()
-    if found.rung == "plain":
+    if found.rung != "plain":
+        yield Found("isolation", State.OK, found.rung)
+    elif detect_engine().rung == "docker":
+        yield Found("isolation", State.OK, f"docker, since {found.why}")
+    else:
         fix = f"{remedy() or 'nothing here helps'}; until then grade only code you trust"
         yield Found("isolation", State.WARNING, f"none: {found.why}", fix)
-    else:
-        yield Found("isolation", State.OK, found.rung)
+
+
+def _containers() -> Iterator[Found]:
+    """The engines that are here, and what each is good for: grading in a container, and the stack of docs/production.md."""
+    from grader.sandbox import detect_engine
+
+    if not any(map(shutil.which, ENGINES)):
+        yield Found("containers", State.OK, "no engine; only --isolation docker and the stack of services need one")
+    if shutil.which("docker"):
+        server = _said("docker", "version", "--format", "{{.Server.Version}}")
+        if server.code:
+            yield Found("containers", State.WARNING, f"docker: {server.last}", _mending(server.last))
+        else:
+            rootless = "rootless" in _said("docker", "info", "--format", "{{.SecurityOptions}}").last
+            yield Found(
+                "containers", State.OK, f"docker {server.last}{' (rootless)' if rootless else ''}; {_compose()}"
+            )
+            if (found := detect_engine()).rung != "docker":
+                yield Found(
+                    "containers", State.WARNING, f"--isolation docker: {found.why}", "grade with the default isolation"
+                )
+    if shutil.which("podman"):
+        version = _said("podman", "version", "--format", "{{.Client.Version}}").last
+        rootless = "true" in _said("podman", "info", "--format", "{{.Host.Security.Rootless}}").last
+        said = (
+            f"podman {version}{' (rootless)' if rootless else ''}: not used to grade, and the stack was not tried on it"
+        )
+        yield Found("containers", State.OK, said)
+
+
+def _compose() -> str:
+    """What can bring up the stack, for a line about an engine."""
+    for line in (("docker", "compose", "version", "--short"), ("docker-compose", "version", "--short")):
+        if shutil.which(line[0]) and not (said := _said(*line)).code:
+            return f"{' '.join(line[:-2])} {said.last} brings up the stack of services"
+    return "without compose, which the stack of services needs: install docker-compose-plugin"
+
+
+def _mending(said: str) -> str:
+    if "permission denied" in said.lower():
+        return "sudo usermod -aG docker $USER, and log in again; whoever is in that group can become root"
+    return "start it (sudo systemctl start docker, or Docker Desktop); nothing else here needs it"
+
+
+class _Said(NamedTuple):
+    code: int
+    last: str  # the last line of what it printed
+
+
+def _said(*line: str) -> _Said:
+    """Ask an engine, which may be one that does not answer."""
+    try:
+        ran = subprocess.run(line, capture_output=True, text=True, timeout=ENGINE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        return _Said(1, f"it did not answer ({type(problem).__name__})")
+    return _Said(ran.returncode, ((ran.stdout if ran.returncode == 0 else ran.stderr).strip().splitlines() or [""])[-1])
 
 
 def _ports() -> Iterator[Found]:

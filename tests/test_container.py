@@ -14,10 +14,9 @@ import pytest
 from poolkit import POOL, graded, mutants, said
 from test_pool import seed_of
 
-from grader import home, stages
+from grader import doctor, home, stages
 from grader.cli import Refused, rung_of
 from grader.engine import Plan, contained, grade
-from grader.sandbox import choose as choosing
 from grader.sandbox import container, detect_engine
 from grader.sandbox.choose import Detection
 from grader.verdict import Outcome
@@ -210,9 +209,9 @@ def docker(monkeypatch, tmp_path):
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
 
-    choosing.detect_engine.cache_clear()
+    detect_engine.cache_clear()
     yield make
-    choosing.detect_engine.cache_clear()
+    detect_engine.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -243,3 +242,43 @@ def test_a_machine_that_forbids_namespaces_grades_in_a_container_if_it_can(monke
     assert "because the system forbids namespaces" in notes[0]
     with pytest.raises(Refused, match="cannot isolate"):
         rung_of("bubblewrap")
+
+
+def programs(monkeypatch, folder: Path, **scripts: str) -> None:
+    for name, script in scripts.items():
+        program = folder / name.replace("_", "-")
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+DENIED = "echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1"
+ANSWERS = 'case "$*" in version*) echo 27.1 ;; info*) echo "[name=rootless]" ;; compose*) {} ;; esac'
+PODMAN = 'case "$1" in version) echo 4.3.1 ;; info) echo true ;; esac'
+
+
+@pytest.mark.parametrize(
+    ("scripts", "said", "fix"),
+    [
+        ({}, "no engine; only --isolation docker", ""),
+        ({"docker": DENIED}, "permission denied", "usermod -aG docker"),
+        ({"docker": "echo 'Cannot connect to the Docker daemon' >&2; exit 1"}, "Cannot connect", "start it"),
+        ({"docker": ANSWERS.format("echo 2.29.1")}, "docker 27.1 (rootless); docker compose 2.29.1 brings up", ""),
+        ({"docker": ANSWERS.format("exit 1"), "docker_compose": "echo 1.29.2"}, "docker-compose 1.29.2 brings up", ""),
+        ({"docker": ANSWERS.format("exit 1")}, "without compose", ""),
+        ({"podman": PODMAN}, "podman 4.3.1 (rootless): not used to grade", ""),
+    ],
+)
+def test_the_doctor_knows_engines_and_what_each_allows(monkeypatch, tmp_path, scripts, said, fix):
+    programs(monkeypatch, tmp_path, **scripts)
+    monkeypatch.setattr("grader.sandbox.detect_engine", lambda: Detection("docker", "tried"))
+    (found,) = doctor._containers()
+    assert said in found.found
+    assert fix in found.fix
+    assert (found.state == "warning") == bool(fix)
+
+
+def test_the_doctor_tells_why_an_engine_that_answers_cannot_grade(monkeypatch, tmp_path):
+    programs(monkeypatch, tmp_path, docker=ANSWERS.format("echo 2.29.1"))
+    monkeypatch.setattr("grader.sandbox.detect_engine", lambda: Detection("plain", "mounts are not shown"))
+    assert [found.state for found in doctor._containers()] == ["ok", "warning"]

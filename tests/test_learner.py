@@ -383,7 +383,7 @@ def test_a_workspace_of_another_kit_is_told_by_the_doctor(mine):
 def test_the_doctor_looks_at_everything_and_says_what_to_do(tmp_path):
     result = mlekit("doctor", cwd=tmp_path)
     assert result.returncode == 0, result.stdout
-    for name in ("python", "packages", "isolation", "ports", "disk", "memory", "data", "workspace"):
+    for name in ("python", "packages", "isolation", "containers", "ports", "disk", "memory", "data", "workspace"):
         assert re.search(rf"^{name} ", result.stdout, re.MULTILINE)
     assert "mlekit new DIR" in result.stdout
 
