@@ -46,7 +46,7 @@ def outside(plan: Plan, python: Path | None, event_fd: int, scratch_mb: int, wri
     name = f"mlekit-{secrets.token_hex(8)}"
     line = container.line(
         program, name, [sys.executable, "-m", "grader.engine.contained"], [Path(sys.executable), *([python] if python else [])],
-        [kit_home(), plan.submission.resolve()], writable, _environment(), plan.cores, scratch_mb + written_mb,
+        [kit_home(), plan.submission], writable, _environment(), plan.cores, scratch_mb + written_mb,
     )  # fmt: skip
     running = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=event_fd)
     assert running.stdin is not None

@@ -29,8 +29,9 @@ FOR_THE_JUDGE_PROCESSES = 512
 TMP_MB = 64
 # What the judge needs to make namespaces for commands and to hand files to whoever asked for the grading; commands have none.
 CAPABILITIES = ("SYS_ADMIN", "SETFCAP", "CHOWN", "DAC_OVERRIDE")
-# The default profiles forbid what bubblewrap does (pivot_root, a fresh /proc) also to who has the capability.
-UNCONFINED = ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined")
+# The default profiles forbid what bubblewrap does (pivot_root, a fresh /proc) also to who has the capability, and
+# SELinux has no label with which a container reads the machine's own folders.
+UNCONFINED = ("seccomp=unconfined", "apparmor=unconfined", "label=disable", "systempaths=unconfined")
 NOT_STARTED = (125, 126, 127)  # exit codes of `docker run` where the container never ran
 
 
