@@ -22,7 +22,18 @@ from grader.sandbox.choose import Detection
 from grader.verdict import Outcome
 
 ROOT = Path(__file__).parents[1]
-engine = pytest.mark.skipif(detect_engine().rung != "docker", reason=f"not run: {detect_engine().why}")
+
+
+@pytest.fixture
+def an_engine():
+    if detect_engine().rung != "docker":
+        pytest.skip(f"not run: {detect_engine().why}")
+
+
+def engine(test):
+    """A test that wants a container engine."""
+    return pytest.mark.engine(pytest.mark.usefixtures("an_engine")(test))
+
 
 # Tests of the sandbox that ask what only a machine can say: a network of one's own inside the container, and how a rung is found.
 NOT_INSIDE = (
@@ -110,14 +121,15 @@ def test_what_the_sandbox_promises_it_keeps_in_a_container_too():
     assert int(ran.stdout.split(" passed")[0].split()[-1]) > 100, ran.stdout[-500:]
 
 
+WORDS = ("leaks_into_every_second_row", "needs_state_of_an_old_kernel", "sorts_its_answers")
 CASES = [
-    *((mutant.stage, mutant) for mutant in mutants() if mutant.stage == "01"),
-    *(("01", POOL / "attacks" / name) for name in ("fork_bomb", "fills_the_disk", "reads_the_judge", "daemon_rewrites")),
+    *(("01", mutant) for mutant in mutants() if mutant.stage == "01" and mutant.name in WORDS),
+    *(("01", POOL / "attacks" / name) for name in ("fork_bomb", "fills_the_disk", "reads_the_judge")),
 ]  # fmt: skip
 
 
 @engine
-@pytest.mark.parametrize(("stage", "given"), CASES[::3], ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize(("stage", "given"), CASES, ids=lambda value: getattr(value, "name", str(value)))
 def test_verdicts_are_those_of_bubblewrap(stage, given, tmp_path):
     if isinstance(given, Path):
         folder = given
@@ -131,9 +143,8 @@ def test_verdicts_are_those_of_bubblewrap(stage, given, tmp_path):
 
 
 @engine
-@pytest.mark.parametrize("stage", ["02", "07"])
-def test_the_reference_passes_in_a_container(stage):
-    result = graded(home.reference_solution(), stage, seed_of("reference in a container"), "docker")
+def test_the_reference_passes_in_a_container():
+    result = graded(home.reference_solution(), "02", seed_of("reference in a container"), "docker")
     assert {c.outcome for c in result.checks} == {Outcome.PASS}, said(result)
     assert soon(lambda: not containers())
 
@@ -155,7 +166,10 @@ def test_nothing_is_left_when_somebody_ends_it(number, tmp_path):
     running = subprocess.Popen(
         [*line, "--out", str(tmp_path)], cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
     )
-    assert soon(containers, 60)
+    # before the grade is begun, there was the container that was only tried
+    assert soon(lambda: (tmp_path / "grade.json").exists() and containers(), 60)
+    time.sleep(3)
+    assert running.poll() is None
     running.send_signal(number)
     running.wait(30)
     assert soon(lambda: not containers())
