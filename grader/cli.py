@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grader import __version__, dev_cli, learner
+from grader import __version__, dev_cli, learner, selftest_cli
 
 if TYPE_CHECKING:
     from grader.report.progress import Progress
@@ -668,3 +668,4 @@ def _tell_faults(result: Grade, progress: Progress, out: Path | None) -> None:
 
 
 learner.register(app)
+selftest_cli.register(app)

@@ -23,3 +23,9 @@ def reference_solution() -> Path:
 
 def datasets() -> Path:
     return kit_home() / "datasets"
+
+
+def pool() -> Path:
+    """The submissions that the grader is tested with."""
+    carried = PACKAGE / "_kit" / "pool"
+    return carried if carried.is_dir() else PACKAGE.parent / "tests" / "pool"

@@ -1,0 +1,290 @@
+"""The grader graded: every submission of the pool, what it should get and what it got, and how often the grader is wrong.
+
+Results are kept with a digest of the kit and of the submission, so that a run that was ended goes on, and several runs
+together cover the pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from grader import home, stages
+from grader.engine import Plan, grade
+from grader.pool import Entry, Kind
+from grader.sandbox.base import Limits
+from grader.verdict import CheckSpec, Outcome
+
+ALPHA = 0.05
+EXPENSIVE = (
+    "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants that it should notice
+)
+NOTICED = (Outcome.FAIL, Outcome.BLOCKED)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one submission of the pool got.
+
+    Attributes
+    ----------
+    kit, entry : digests of the kit's code and of the submission.
+    outcomes : by check.
+    seconds : of the whole grading, and by check.
+    complete : whether the stage was, with all its required checks.
+    """
+
+    name: str
+    kind: Kind
+    stage: str
+    seed: int
+    rung: str
+    kit: str
+    entry: str
+    outcomes: dict[str, Outcome]
+    check_seconds: dict[str, float]
+    seconds: float
+    complete: bool
+    problem: str = ""  # what is not as it should be; empty where all is
+    quick: bool = False  # only the checks that should notice were asked
+    reasons: dict[str, str] = field(default_factory=dict)  # of checks that did not pass
+
+    @classmethod
+    def from_json(cls, line: str) -> Seen:
+        data = json.loads(line)
+        data["outcomes"] = {check: Outcome(outcome) for check, outcome in data["outcomes"].items()}
+        return cls(**{**data, "kind": Kind(data["kind"])})
+
+
+@cache
+def kit_digest() -> str:
+    """What tells whether a result still stands: the grader's code, the stages' solutions and starters, the data."""
+    found = hashlib.sha256()
+    for folder, patterns in ((home.PACKAGE, ("*.py", "*.json", "*.toml")), (home.exercises(), ("*/solution/**/*", "*/starter/**/*")),
+                             (home.datasets(), ("*.parquet",))):  # fmt: skip
+        for pattern in patterns:
+            for path in sorted(folder.rglob(pattern) if "/" not in pattern else folder.glob(pattern)):
+                if path.is_file() and "_kit" not in path.parts and "__pycache__" not in path.parts:
+                    found.update(str(path.relative_to(folder)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:16]
+
+
+def asked_of(entry: Entry, quick: bool) -> tuple[CheckSpec, ...]:
+    """The checks to ask: all of the stage; of a mutant, if it is to be quick, only those that should notice."""
+    checks = stages.find(entry.stage).checks
+    if entry.kind is not Kind.MUTANT:
+        return tuple(checks)
+    return tuple(check for check in checks if check.id in entry.kills or not (quick or check.id == EXPENSIVE))
+
+
+def run(entry: Entry, rung: str, quick: bool = False, seed: int | None = None, cores: int = 2) -> Seen | None:
+    """Grade a submission of the pool; None where somebody interrupted that."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mlekit-pool-") as folder:
+        entry.lay_down(there := Path(folder, "submission"))
+        world = entry.seed if seed is None else seed
+        checks = asked_of(entry, quick)
+        result = grade(
+            Plan(there, checks, world, str(world), rung, cores, command_seconds=entry.seconds or Limits().seconds)
+        )
+    if not result.finished:
+        return None
+    outcomes = {check.id: check.outcome for check in result.checks}
+    complete = all(outcomes[check.id] is Outcome.PASS for check in checks if check.required) and not quick
+    return Seen(
+        str(entry), entry.kind, entry.stage, world, rung, kit_digest(), entry.digest, outcomes,
+        {check.id: check.seconds for check in result.checks}, round(time.monotonic() - began, 1), complete,
+        problem(entry, outcomes, complete), quick,
+        {check.id: check.reason for check in result.checks if check.outcome is not Outcome.PASS},
+    )  # fmt: skip
+
+
+def problem(entry: Entry, outcomes: dict[str, Outcome], complete: bool) -> str:
+    """What is wrong with the verdicts about a submission; empty where nothing is."""
+    if broken := sorted(check for check, outcome in outcomes.items() if outcome is Outcome.GRADER_ERROR):
+        return f"the grader failed in {', '.join(broken)}"
+    failed = {check for check, outcome in outcomes.items() if outcome is Outcome.FAIL}
+    passed = {check for check, outcome in outcomes.items() if outcome is Outcome.PASS}
+    if entry.kind.right:
+        lost = sorted(set(outcomes) - passed)
+        return f"right, and not passed: {', '.join(lost)}" if lost else ""
+    if missed := sorted(entry.kills - failed):
+        return f"not noticed by {', '.join(missed)}"
+    if complete:
+        return "wrong, and complete"
+    if entry.kind is Kind.MUTANT and (more := sorted(failed - entry.kills - entry.may)):
+        return f"also noticed by {', '.join(more)}"
+    if entry.kind is Kind.NOTHING and passed:
+        return f"nothing, and passed {', '.join(sorted(passed))}"
+    if entry.earns is not None and (more := sorted(passed - entry.earns)):
+        return f"an attack that earned {', '.join(more)}"
+    return ""
+
+
+class Results:
+    """What was seen, a line each in a file; what belongs to another kit or to a submission that has changed is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, pool: Sequence[Entry]) -> list[Seen]:
+        """The newest result of each submission, world, rung and extent."""
+        known = {(str(entry), entry.kind): entry.digest for entry in pool}
+        found: dict[tuple[object, ...], Seen] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
+            try:
+                seen = Seen.from_json(line)
+            except (ValueError, TypeError, KeyError):
+                continue  # a line that a full disk or a kill left half written
+            if seen.kit == kit_digest() and known.get((seen.name, seen.kind)) == seen.entry:
+                found[(seen.name, seen.kind, seen.seed, seen.rung, seen.quick)] = seen
+        return list(found.values())
+
+    def add(self, seen: Seen) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(seen)) + "\n")
+
+
+def shard(pool: Sequence[Entry], number: int, of: int) -> list[Entry]:
+    """Each `of`-th submission, so that every shard has some of each stage."""
+    return list(pool[number - 1 :: of])
+
+
+def run_all(
+    pool: Sequence[Entry], rung: str, quick: bool, jobs: int, deadline: float, tell: Callable[[Seen], None]
+) -> bool:
+    """Grade submissions, `jobs` at a time; none is begun after the deadline (monotonic seconds). Whether all came to their end."""
+    waiting, running = list(pool), set[Future[Seen | None]]()
+    whole = True
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs and time.monotonic() < deadline:
+                    running.add(workers.submit(run, waiting.pop(0), rung, quick))
+                if not running:
+                    return False
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    seen = future.result()
+                    if seen is None:
+                        waiting, whole = [], False
+                    else:
+                        tell(seen)
+        except KeyboardInterrupt:  # the gradings have it too, and end by themselves
+            for future in running:
+                if (seen := future.result()) is not None:
+                    tell(seen)
+            return False
+    return whole
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something happened, with an exact interval (Clopper and Pearson 1934)."""
+
+    times: int
+    of: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Bounds of the share, 95 % in all; without any trial nothing is known."""
+        from scipy.stats import beta
+
+        if not self.of:
+            return 0.0, 1.0
+        low = 0.0 if self.times == 0 else float(beta.ppf(ALPHA / 2, self.times, self.of - self.times + 1))
+        high = 1.0 if self.times == self.of else float(beta.ppf(1 - ALPHA / 2, self.times + 1, self.of - self.times))
+        return low, high
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.times} of {self.of} ({low:.2%} to {high:.2%})" if self.of else "none was asked"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What all results together say.
+
+    Attributes
+    ----------
+    accepted : wrong submissions that completed their stage, or that a check which should notice did not.
+    rejected : right submissions that lost a check.
+    strayed : verdicts that a fault is noticed, by checks that have nothing to do with it.
+    """
+
+    seen: tuple[Seen, ...]
+
+    def _of(self, *kinds: Kind) -> list[Seen]:
+        return [seen for seen in self.seen if seen.kind in kinds]
+
+    @property
+    def accepted(self) -> Rate:
+        wrong = [seen for seen in self.seen if not seen.kind.right]
+        return Rate(sum(seen.complete or seen.problem.startswith("not noticed") for seen in wrong), len(wrong))
+
+    @property
+    def rejected(self) -> Rate:
+        right = [seen for seen in self.seen if seen.kind.right]
+        return Rate(sum(bool(seen.problem) for seen in right), len(right))
+
+    def strayed(self, pool: Iterable[Entry]) -> dict[str, Rate]:
+        """By check: how often it failed where it had no reason to, in right submissions and in mutants that others should notice."""
+        of, wrong = Counter[str](), Counter[str]()
+        known = {(str(entry), entry.kind): entry for entry in pool}
+        for seen in self._of(Kind.REFERENCE, Kind.ALTERNATIVE, Kind.MUTANT):
+            entry = known[(seen.name, seen.kind)]
+            for check, outcome in seen.outcomes.items():
+                if check not in entry.kills | entry.may and outcome in (Outcome.PASS, Outcome.FAIL):
+                    of[check] += 1
+                    wrong[check] += outcome is Outcome.FAIL
+        return {check: Rate(wrong[check], of[check]) for check in of}
+
+    def noticed_by(self) -> dict[str, list[str]]:
+        """By check, the mutants that it fails: the discrimination matrix, by rows."""
+        found: dict[str, list[str]] = {check.id: [] for check in stages.all_checks()}
+        for seen in self._of(Kind.MUTANT):
+            for check, outcome in seen.outcomes.items():
+                if outcome is Outcome.FAIL:
+                    found[check].append(seen.name)
+        return found
+
+    def redundant(self) -> list[str]:
+        """Checks for which no mutant was seen that they alone notice."""
+        alone = {
+            failed[0]
+            for seen in self._of(Kind.MUTANT)
+            if len(failed := [check for check, outcome in seen.outcomes.items() if outcome is Outcome.FAIL]) == 1
+        }
+        return [check.id for check in stages.all_checks() if check.id not in alone]
+
+    def slow(self) -> dict[str, float]:
+        """By check, the median seconds that it took in submissions that passed it, the slowest first."""
+        from statistics import median
+
+        taken: dict[str, list[float]] = {}
+        for seen in self.seen:
+            for check, outcome in seen.outcomes.items():
+                if outcome is Outcome.PASS:
+                    taken.setdefault(check, []).append(seen.check_seconds[check])
+        found = {check: median(seconds) for check, seconds in taken.items()}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def problems(self) -> Iterator[Seen]:
+        return (seen for seen in self.seen if seen.problem)
+
+
+def first_message(seen: Seen) -> str:
+    """What a learner reads first of a submission: the first check that did not pass."""
+    return next(
+        (f"{check}: {seen.reasons[check]}" for check, outcome in seen.outcomes.items() if outcome in NOTICED), ""
+    )
