@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -159,6 +161,15 @@ def test_the_world_hands_out_a_month_at_a_time_and_remembers_where_it_was(deploy
         over = client.post("/next")
         assert over.status_code == 409
         assert "the year is over" in over.json()["detail"]
+
+
+def test_the_world_asks_for_nothing_that_its_image_lacks():
+    """The image has what the system imports; the sandbox and its psutil are no part of it."""
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys, world.source; print([m for m in ('psutil', 'grader.sandbox') if m in sys.modules])"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'deploy'}:{ROOT}"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.strip() == "[]", found.stdout + found.stderr
 
 
 def test_weeks_are_whole_and_begin_after_what_was_learned(deployed):
