@@ -54,10 +54,8 @@ def said(*command: str, seconds: float = 60, **env: str) -> subprocess.Completed
 @cache
 def compose() -> tuple[list[str], dict[str, str]]:
     """The command, and what its environment needs: the plugin where there is one, else docker-compose."""
-    if said("docker", "compose", "version").returncode == 0:
-        command = ["docker", "compose"]
-    else:
-        command = ["docker-compose"]
+    plugin = said("docker", "compose", "version").returncode == 0
+    command = ["docker", "compose"] if plugin else ["docker-compose"]
     buildkit = said("docker", "buildx", "version").returncode == 0
     return command, {} if buildkit else {"DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
 
@@ -202,7 +200,7 @@ class Stack:
         )
         return self.run_in(f"api-{number}", "python", "-c", program)
 
-    def wait(self, what: str, holds, seconds: float, *services: str):  # noqa: ANN001
+    def wait(self, what: str, holds, seconds: float, *services: str):
         """Ask again and again until it is so, and return what was found; what is not there yet may fail to answer."""
         deadline, seen = time.monotonic() + seconds, None
         while time.monotonic() < deadline:
