@@ -511,13 +511,13 @@ def test_prefect_mlflow_and_prometheus_say_the_same(stack, kept):
     assert {one["labels"]["instance"]: one["health"] for one in targets} == dict.fromkeys(
         ("api-1:8000", "api-2:8000", "pages:8000", "proxy:8404", "localhost:9090"), "up"
     )
-    found = {
-        one["metric"]["version"]: one["value"][1]
-        for one in stack.get("PROMETHEUS_PORT", "/api/v1/query", query="sum by (version) (mlekit_model_info)")["data"][
-            "result"
-        ]
-    }
-    assert found == {kept.champion: "2"}
+
+    def followed():
+        asked = stack.get("PROMETHEUS_PORT", "/api/v1/query", query="sum by (version) (mlekit_model_info)")
+        found = {one["metric"]["version"]: one["value"][1] for one in asked["data"]["result"]}
+        return found == {kept.champion: "2"}
+
+    stack.wait("Prometheus has seen both replicas follow", followed, 30, "prometheus")
 
 
 # A replica that dies
