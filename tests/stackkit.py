@@ -207,8 +207,8 @@ class Stack:
             try:
                 if seen := holds():
                     return seen
-            except (httpx.HTTPError, ValueError, LookupError, OSError) as problem:
-                seen = repr(problem)
+            except (httpx.HTTPError, ValueError, LookupError, OSError, AssertionError) as problem:
+                seen = repr(problem)[:600]
             time.sleep(0.5)
         raise AssertionError(
             f"not so after {seconds:.0f} s: {what}; seen last: {seen!r}\n" + "\n".join(map(self.log, services))
