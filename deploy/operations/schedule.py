@@ -19,7 +19,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.states import Crashed
 
 from operations.places import EVERY_SECONDS
@@ -33,7 +33,10 @@ def tidy(client: SyncPrefectClient) -> None:
     """Say that runs are over which the worker before this one took with it, and make up for none that was missed: one look sees all."""
     theirs = FlowRunFilter.model_validate({"state": {"type": {"any_": [*GONE]}}})
     for run in client.read_flow_runs(flow_run_filter=theirs, sort=FlowRunSort.ID_DESC, limit=100):
-        client.set_flow_run_state(run.id, Crashed(message="its worker was ended"), force=True)
+        try:
+            client.set_flow_run_state(run.id, Crashed(message="its worker was ended"), force=True)
+        except PrefectHTTPStatusError as problem:  # it is told wrongly as running, and nothing waits for it
+            print(f"flow run {run.name} is over, and the server cannot be told: {problem}"[:300], flush=True)
     late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
     for _ in range(MOST_PAGES):
         url = f"{os.environ['PREFECT_API_URL']}/flow_runs/bulk_delete"
