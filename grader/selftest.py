@@ -28,6 +28,12 @@ ALPHA = 0.05
 EXPENSIVE = (
     "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants that it should notice
 )
+ACCEPTED = (
+    "not noticed by",
+    "wrong, and complete",
+    "an attack that earned",
+    "nothing, and passed",
+)  # how such a problem begins
 NOTICED = (Outcome.FAIL, Outcome.BLOCKED)
 
 
@@ -118,15 +124,15 @@ def problem(entry: Entry, outcomes: dict[str, Outcome], complete: bool) -> str:
         lost = sorted(set(outcomes) - passed)
         return f"right, and not passed: {', '.join(lost)}" if lost else ""
     if missed := sorted(entry.kills - failed):
-        return f"not noticed by {', '.join(missed)}"
-    if complete:
-        return "wrong, and complete"
+        return f"{ACCEPTED[0]} {', '.join(missed)}"
+    if complete and not entry.kills:  # a fault that only checks notice which are not required leaves the stage complete
+        return ACCEPTED[1]
     if entry.kind is Kind.MUTANT and (more := sorted(failed - entry.kills - entry.may)):
         return f"also noticed by {', '.join(more)}"
     if entry.kind is Kind.NOTHING and passed:
-        return f"nothing, and passed {', '.join(sorted(passed))}"
+        return f"{ACCEPTED[3]} {', '.join(sorted(passed))}"
     if entry.earns is not None and (more := sorted(passed - entry.earns)):
-        return f"an attack that earned {', '.join(more)}"
+        return f"{ACCEPTED[2]} {', '.join(more)}"
     return ""
 
 
@@ -217,7 +223,7 @@ class Summary:
 
     Attributes
     ----------
-    accepted : wrong submissions that completed their stage, or that a check which should notice did not.
+    accepted : wrong submissions that a check which should notice did not, or that completed their stage though none was to let them.
     rejected : right submissions that lost a check.
     strayed : verdicts that a fault is noticed, by checks that have nothing to do with it.
     """
@@ -230,7 +236,7 @@ class Summary:
     @property
     def accepted(self) -> Rate:
         wrong = [seen for seen in self.seen if not seen.kind.right]
-        return Rate(sum(seen.complete or seen.problem.startswith("not noticed") for seen in wrong), len(wrong))
+        return Rate(sum(seen.problem.startswith(ACCEPTED) for seen in wrong), len(wrong))
 
     @property
     def rejected(self) -> Rate:

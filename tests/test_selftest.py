@@ -33,6 +33,8 @@ def mutant(name="cuts_a_corner", kills=("a",), may=()) -> Entry:
     [
         (mutant(), {"a": FAIL, "b": PASS}, False, ""),
         (mutant(), {"a": PASS, "b": PASS}, True, "not noticed by a"),
+        (mutant(), {"a": FAIL, "b": PASS}, True, ""),  # by a check that is not required
+        (Entry(Kind.ATTACK, "01", "x"), {"a": PASS, "b": PASS}, True, "wrong, and complete"),
         (mutant(), {"a": FAIL, "b": FAIL}, False, "also noticed by b"),
         (mutant(may=("b",)), {"a": FAIL, "b": FAIL}, False, ""),
         (mutant(kills=("a", "b")), {"a": FAIL, "b": PASS}, False, "not noticed by b"),

@@ -32,6 +32,11 @@ def weeks_judged() -> list[dict[str, Any]]:
     return json.loads(path.read_bytes()) if path.exists() else []
 
 
+def version_of(week: dict[str, Any]) -> int:
+    """The version that answered in a week."""
+    return int(week["window_id"].rpartition("-")[2])
+
+
 def answers() -> list[dict[str, Any]]:
     """What was answered to each month, the newest first."""
     return [json.loads(path.read_bytes()) for path in sorted((MAILBOX / "out").glob("*.json"), reverse=True)]
@@ -53,12 +58,16 @@ def metrics() -> Response:
     """The newest week that was judged, and the last month that was answered."""
     registry, done = CollectorRegistry(), answers()
     flag = Gauge(
-        "flightdelay_week_bad", "1 where the newest week is not as it should be.", ["question"], registry=registry
-    )
-    known = [week for week in weeks_judged() if "prediction" in week]
+        "flightdelay_week_bad", "1 where the newest week of the newest version is not as it should be.", ["question", "version"],
+        registry=registry,
+    )  # fmt: skip
+    weeks = weeks_judged()
+    newest = max(map(version_of, weeks), default=0)
+    # not the newest week of all: that of a version that was replaced would raise its alarm until its successor has a past of its own
+    known = [week for week in weeks if version_of(week) == newest and "prediction" in week]
     for question in QUESTIONS if known else ():
-        flag.labels(question).set(known[-1][question] in BAD)
-    Gauge("flightdelay_weeks_judged", "Weeks of this champion that were judged.", registry=registry).set(len(known))
+        flag.labels(question, newest).set(known[-1][question] in BAD)
+    Gauge("flightdelay_weeks_judged", "Weeks of that version that were judged.", registry=registry).set(len(known))
     if done:
         Gauge("flightdelay_step", "The last month that was answered.", registry=registry).set(done[0]["step"])
         retrained = Gauge("flightdelay_retrained", "Months in which a model was made.", registry=registry)

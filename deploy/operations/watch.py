@@ -22,7 +22,7 @@ from flightdelay.tracking import load, tracking_server
 from flightdelay.usecase import LABEL, UseCase
 from operations.places import REPORTS, STATE, USECASE
 
-ENOUGH_WEEKS = 4  # good ones, before others are compared with them
+ENOUGH_WEEKS = 8  # good ones, before others are compared with them: of four, one good week in three gets an alarm, of eight, one in sixteen
 WEEK = timedelta(days=7)
 
 
@@ -72,10 +72,10 @@ def bad(decision: dict) -> bool:
 
 
 def weeks(after: str, days: set[str]) -> list[date]:
-    """The first days of the weeks after a day that are over, without those of which there is nothing."""
+    """The first days of the weeks after a day that are over, without those of which most days are not there (yet)."""
     start, found, last = date.fromisoformat(after) + timedelta(days=1), [], max(days, default=after)
     while start + WEEK - timedelta(days=1) <= date.fromisoformat(last):
-        if days & {str(start + timedelta(days=n)) for n in range(WEEK.days)}:
+        if 2 * len(days & {str(start + timedelta(days=n)) for n in range(WEEK.days)}) > WEEK.days:
             found.append(start)
         start += WEEK
     return found

@@ -19,7 +19,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
-from grader.checks.asking import rows_of
+from grader.world.layout import as_objects
 from grader.world.replay import STEPS, Season, lay_down, make_season
 
 WORLD = Path(os.environ.get("WORLD", "/world"))
@@ -60,7 +60,7 @@ class Year:
 
     def requests(self) -> list[dict[str, Any]]:
         """Flights of the month that is running, as they are asked about."""
-        return rows_of(self.season.scored[self.season.month(self.step + 1)].table)
+        return as_objects(self.season.scored[self.season.month(self.step + 1)].table)
 
 
 @asynccontextmanager

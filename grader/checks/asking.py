@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from grader.checks.api import Fault
 from grader.contract.outputs import Output, OutputProblem, PredictAnswer, parse_output
 from grader.services import Answer, Request
-
-if TYPE_CHECKING:
-    import pandas as pd
+from grader.world.layout import as_objects
 
 PREDICT = "/v1/predict"
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table of rows as the JSON objects of a request: times in RFC 3339, null where there is nothing."""
-    import pandas as pd
-
-    found = []
-    for row in table.to_dict("records"):
-        plain: dict[str, Any] = {}
-        for name, value in row.items():
-            if not isinstance(value, str) and pd.isna(value):
-                plain[str(name)] = None
-            else:
-                plain[str(name)] = value.isoformat() if isinstance(value, pd.Timestamp) else value
-        found.append(plain)
-    return found
+rows_of = as_objects  # the rows of a request
 
 
 def question(rows: Sequence[Mapping[str, Any]], request_id: str | None = None) -> Request:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grader.world.build import LATE_MINUTES, World, stream
 from grader.world.content import folder_hash
@@ -54,6 +54,22 @@ class Rows:
     def write(self, path: Path) -> None:
         """Write the rows as the Parquet file a submission is given."""
         _write(self.table, path)
+
+
+def as_objects(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table of rows as the JSON objects of a request: times in RFC 3339, null where there is nothing."""
+    import pandas as pd
+
+    found = []
+    for row in table.to_dict("records"):
+        plain: dict[str, Any] = {}
+        for name, value in row.items():
+            if not isinstance(value, str) and pd.isna(value):
+                plain[str(name)] = None
+            else:
+                plain[str(name)] = value.isoformat() if isinstance(value, pd.Timestamp) else value
+        found.append(plain)
+    return found
 
 
 def draw_rows(world: World, months: list[str], count: int, name: str, careless: bool = False) -> Rows:
