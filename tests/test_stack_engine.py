@@ -36,7 +36,6 @@ pytestmark = pytest.mark.engine
 
 HEALTHY_SECONDS = 180
 OURS = {"mlflow", "prefect", "worker", "api-1", "api-2", "pages", "world"}
-KEEP_SECRET = {"POSTGRES_PASSWORD", "MLFLOW_BACKEND_STORE_URI", "PREFECT_API_DATABASE_CONNECTION_URL"}
 
 
 @pytest.fixture(scope="module", autouse=True)
