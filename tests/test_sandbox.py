@@ -17,7 +17,7 @@ import pytest
 
 from grader import home
 from grader.printable import printable
-from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose, detect, namespaces
+from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose, detect, namespaces, seccomp
 from grader.sandbox.choose import remedy
 from grader.sandbox.plain import Plain
 from grader.sandbox.process import Turns, planned
@@ -381,6 +381,39 @@ def test_no_capabilities_and_no_further_namespaces(isolated, tmp_path):
     """
     none = "0" * 16
     assert tried(isolated, tmp_path, code) == f"{[none, none, none, '1']}\n[-1, -1]"
+
+
+@pytest.mark.skipif(not seccomp.rules(), reason="the numbers of this machine's system calls are not known")
+def test_memory_of_no_process_and_keys_that_outlive_one_are_not_there(isolated, tmp_path):
+    """Both escaped: memory that nobody maps is not counted, and a keyring of the grading's session was that of all its jobs."""
+    code = """
+        import ctypes, errno, os, platform
+        libc = ctypes.CDLL(None, use_errno=True)
+        add_key = {"x86_64": 248, "aarch64": 217}[platform.machine()]
+        calls = {
+            "memfd": lambda: libc.memfd_create(b"x", 0), "segment": lambda: libc.shmget(0, 4096, 0o1600),
+            "queue": lambda: libc.msgget(0, 0o1600), "key": lambda: libc.syscall(add_key, b"user", b"x", b"y", 1, -3),
+            "another convention": lambda: libc.syscall(0x40000000 + 39),
+        }
+        print({name: (call(), errno.errorcode.get(ctypes.get_errno())) for name, call in calls.items()})
+        print(libc.syscall({"x86_64": 39, "aarch64": 172}[platform.machine()]) == os.getpid())
+    """
+    found = tried(isolated, tmp_path, code)
+    assert found.count("(-1, 'ENOSYS')") == 5, found
+    assert found.endswith("True")
+
+
+def test_the_first_process_of_a_job_counts_where_memory_is_watched(isolated, tmp_path):
+    """A job can write into it, since it is of the same user."""
+    service = isolated.start(job(tmp_path, "import time; time.sleep(20)"))
+    try:
+        members, deadline = service._members, time.monotonic() + 10
+        while not members.use().processes and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "1" in members._ids(members._opened())
+        assert members.use().processes == 1
+    finally:
+        service.stop(0)
 
 
 def test_the_judges_package_is_not_importable(isolated, tmp_path):

@@ -126,7 +126,7 @@ class Namespace(Family):
         return self._proc
 
     def _ids(self, proc: int) -> list[str]:
-        return [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
+        return [name for name in os.listdir(proc) if name.isdigit()]
 
     def use(self) -> Use:
         proc = self._opened()
@@ -141,7 +141,7 @@ class Namespace(Family):
             stat = _read(f"{pid}/stat", proc).rpartition(b")")[2].split()
             if len(stat) > 21:
                 threads, resident = threads + int(stat[17]), resident + int(stat[21]) * PAGE
-        return Use(len(ids), threads, resident // MEBI)
+        return Use(len(ids) - ("1" in ids), threads, resident // MEBI)
 
     def proportional_mb(self) -> int:
         proc = self._opened()

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from grader.printable import printable
+from grader.reading import walk
 from grader.sandbox.base import MEBI, Finished, Limits, SandboxFault
 from grader.sandbox.members import Family
 
@@ -275,7 +276,7 @@ class Slots:
 
 def _size_mb(folder: Path) -> int:
     total = 0
-    for where, _, names in os.walk(folder):
+    for where, _, names in walk(folder):
         for name in names:
             try:
                 total += os.lstat(os.path.join(where, name)).st_blocks * 512

@@ -189,7 +189,7 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
     ask = lambda text, *values: connection.execute(text, values).fetchmany(MOST_ENTRIES)  # noqa: E731
     try:
         runs = {
-            row[0]: {"status": row[1], "deleted": row[2] != "active", "experiment": row[3], "artifacts": row[4]}
+            str(row[0]): {"status": row[1], "deleted": row[2] != "active", "experiment": row[3], "artifacts": row[4]}
             for row in ask(
                 "SELECT run_uuid, status, r.lifecycle_stage, e.name, artifact_uri FROM runs r "
                 "LEFT JOIN experiments e ON r.experiment_id = e.experiment_id ORDER BY start_time"
