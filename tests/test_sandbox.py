@@ -650,6 +650,11 @@ def test_json_comes_back(read, tmp_path):
     assert read.json(tmp_path / "a.json") == {"x": [1, None, "ü"]}
 
 
+def test_a_number_that_python_could_not_show_is_no_whole_one(read, tmp_path):
+    (tmp_path / "number.json").write_text(f'{{"most": {"9" * 4300}, "long": {"9" * 60}, "rows": {2**63}}}')
+    assert read.json(tmp_path / "number.json") == {"most": float("inf"), "long": 1e60, "rows": 2**63}
+
+
 def test_text_that_is_not_utf8_comes_back_with_marks(read, tmp_path):
     raw = pa.array([b"ok", b"M\xfcnchen", None], pa.binary())
     text = pc.cast(raw, options=pc.CastOptions(pa.string(), allow_invalid_utf8=True))
