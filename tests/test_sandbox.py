@@ -133,6 +133,41 @@ def test_a_service_can_end_itself_when_asked(sandbox, tmp_path):
     assert (finished.ended, finished.code) == ("exited", 7)
 
 
+def test_a_service_that_is_paused_stands_still_with_all_its_processes(sandbox, tmp_path):
+    code = """
+        import os, sys, time
+        for name in ("one", "two"):
+            if os.fork() == 0:
+                os.setsid()
+                os.fork()
+        while True:
+            with open(os.path.join(sys.argv[1], str(os.getpid())), "a") as file:
+                file.write("x")
+            time.sleep(0.02)
+    """
+
+    def written() -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+
+    service = sandbox.start(job(tmp_path, code))
+    try:
+        deadline = time.monotonic() + 15
+        while len(written()) < 9 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        service.pause()
+        before = written()
+        time.sleep(0.5)
+        assert written() == before
+        service.resume()
+        deadline = time.monotonic() + 10
+        while any(size == before[name] for name, size in written().items()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert all(size > before[name] for name, size in written().items())
+        service.pause()
+    finally:
+        assert service.stop(0).ended == "cancelled"
+
+
 def test_a_flood_of_output_is_stopped_and_its_end_kept(sandbox, tmp_path):
     finished = sandbox.run(job(tmp_path, "while True: print('x' * 999)", output_kb=256))
     assert finished.ended == "output"

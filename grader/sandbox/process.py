@@ -163,6 +163,16 @@ class Process:
             ended, code if ended == "exited" else None, seconds, output, self._peak_memory, self._peak_processes
         )
 
+    def pause(self) -> None:
+        """Let none of its processes go on."""
+        if self._popen.poll() is None:
+            self._members.pause()
+
+    def resume(self) -> None:
+        """Let its processes go on."""
+        if self._popen.poll() is None:
+            self._members.resume()
+
     def stop(self, grace_seconds: float = 5.0) -> Finished:
         """Ask the job to end, then end it."""
         if self._popen.poll() is None and grace_seconds > 0:
@@ -189,6 +199,12 @@ class Ended:
 
     def stop(self, grace_seconds: float = 5.0) -> Finished:
         return self._finished
+
+    def pause(self) -> None:
+        """Nothing goes on."""
+
+    def resume(self) -> None:
+        """Nothing goes on."""
 
 
 CANCELLED = Ended(Finished("cancelled", None, 0.0, ""))
