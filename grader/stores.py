@@ -138,7 +138,7 @@ class Stores:
 
 
 class TooMuch(Exception):
-    """A command left more behind than there is room for beside the next one; the message says how much."""
+    """A command left more behind than there is room for, or than anybody reads; the message says how much."""
 
 
 def copy_files(earlier: Path, folder: Path, without: Collection[str] = ()) -> None:
