@@ -17,12 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from grader import __version__
+from grader.reading import walk
 from grader.sandbox import Finished, Mount
 from grader.sandbox.base import MEBI, Argument
 
 MAX_TOTAL_MB = 1024
 MAX_ENTRY_MB = 128
 MAX_GIVEN_MB = 512  # of what a run is given
+MAX_DEPTH = 100  # of folders, which are copied by a function that calls itself
 
 
 class NotKept(Exception):
@@ -49,7 +51,7 @@ def content_of(path: Path) -> str:
 
 
 def _every_file(folder: Path) -> Iterator[Path]:
-    for where, _, names in os.walk(folder, onerror=_raise):
+    for where, _, names in walk(folder, _raise):
         yield from (Path(where, name) for name in names)
 
 
@@ -139,7 +141,9 @@ def _plain_files(folder: Path) -> bool:
     """Whether a folder holds regular files and folders only, and not too much of them."""
     total = 0
     try:
-        for where, folders, names in os.walk(folder, onerror=_raise):
+        for where, folders, names in walk(folder, _raise):
+            if len(Path(where).parts) - len(folder.parts) > MAX_DEPTH:
+                return False
             for name in (*folders, *names):
                 found = Path(where, name).lstat()
                 if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):

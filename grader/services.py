@@ -22,7 +22,7 @@ from typing import Any
 from grader.sandbox import Limits, Mount, Sandbox
 from grader.sandbox.base import Job, SandboxFault, Service
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
-from grader.stores import kept
+from grader.stores import TooMuch, kept
 
 HOST = "127.0.0.1"
 SERVER_LIMITS = Limits(seconds=7200, memory_mb=2048, disk_mb=512)
@@ -125,7 +125,10 @@ class Prefect:
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                found = json.loads(answer.read(MAX_ANSWER))
+                text = answer.read(MAX_ANSWER + 1)
+            if len(text) > MAX_ANSWER:
+                raise TooMuch(f"what Prefect's server was told of {what} has more than {MAX_ANSWER >> 20} MB")
+            found = json.loads(text)
         except urllib.error.HTTPError:  # such as an id that is none
             return []
         except (OSError, ValueError) as problem:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
+from grader.reading import walk
 from grader.sandbox import Limits, Mount, Sandbox
 from grader.sandbox.base import Argument, Job, SandboxFault
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
@@ -136,21 +137,44 @@ class Stores:
         return made
 
 
+class TooMuch(Exception):
+    """A command left more behind than there is room for, or than anybody reads; the message says how much."""
+
+
 def copy_files(earlier: Path, folder: Path, without: Collection[str] = ()) -> None:
     """Copy the regular files below a folder that a submission wrote to.
 
-    What is no plain file or folder stays behind, and what has a name that cannot be copied. Raises OSError where the disk is full.
+    What is no plain file or folder stays behind, and what has a name that cannot be copied. Raises TooMuch where all of it is larger
+    than the disk (a file may have holes), and OSError where the disk is full for another reason.
     """
-    for where, _, names in os.walk(earlier):
+    size = 0
+    for where, _, names in walk(earlier):
         target = folder / Path(where).relative_to(earlier)
         for path in (Path(where, name) for name in names if name not in without):
             try:
-                target.mkdir(parents=True, exist_ok=True)
+                make_folder(target)
                 if path.is_file() and not path.is_symlink():
+                    size += path.stat().st_size
                     shutil.copyfile(path, target / path.name, follow_symlinks=False)
             except OSError as problem:
                 if problem.errno == errno.ENOSPC:
+                    disk = os.statvfs(folder)
+                    if size > disk.f_blocks * disk.f_frsize:
+                        raise TooMuch(
+                            f"what a command left behind has {size >> 20:,} MB (holes in files count), and the next one has room for "
+                            f"{disk.f_blocks * disk.f_frsize >> 20:,} MB"
+                        ) from None
                     raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, however deep: `mkdir(parents=True)` calls itself for each."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
 
 
 def kept(name: str, made: str, make: Callable[[Path], None], own: Path, cache: Path | None = None) -> Path:

@@ -185,6 +185,15 @@ class Running:
             self._settle(finished)
         return self.ran
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """All its processes stand still meanwhile."""
+        self.service.pause()
+        try:
+            yield
+        finally:
+            self.service.resume()
+
     def stop(self, grace_seconds: float = 0.0) -> Ran:
         """Tell it to stop, and kill it after so long; how it ended."""
         if self.ran is None:

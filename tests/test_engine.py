@@ -6,15 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from grader import home
+from grader import home, stages
+from grader.checks.api import Check, failed
 from grader.engine import Plan, grade, supervisor
+from grader.engine.plugin import EnginePlugin
 from grader.sandbox import detect
-from grader.verdict import CheckSpec, Level, Outcome, read_grade
+from grader.verdict import Chart, ChartKind, CheckSpec, Level, Outcome, Series, read_grade
 
 MLEKIT = Path(sys.executable).with_name("mlekit")
 SOLUTION = home.exercises() / "01-baseline" / "solution"
@@ -312,3 +316,23 @@ def test_killing_the_program_leaves_a_provisional_grade_and_nothing_else(running
     while list(scratch.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert list(scratch.iterdir()) == []
+
+
+# What a check says
+
+
+def test_what_a_submission_names_at_length_makes_no_event_too_long():
+    """An event that is longer than a line of the supervisor would be lost, and the check would be our fault."""
+    told = []
+    spec, long = stages.find("01").checks[0], "\u20ac" * 2_000_000
+    series = Series(long, (1.0,), (2.0,))
+
+    def check(grading):
+        return failed(long, long, long, Chart(ChartKind.LINE, "x", "x", "y", (series,), "x"))
+
+    check.__mlekit_check__ = Check(spec.id, check, ())
+    plugin = EnginePlugin([spec], SimpleNamespace(rows=[]), told.append)
+    plugin.pytest_pyfunc_call(SimpleNamespace(function=check))
+    assert len(json.dumps({**told[-1], "result": asdict(told[-1]["result"])})) < supervisor.MAX_LINE
+    assert told[-1]["result"].outcome is Outcome.FAIL
+    assert "\u20ac ... \u20ac" in told[-1]["result"].reason

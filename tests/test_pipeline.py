@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import sqlite3
@@ -25,6 +26,7 @@ from grader.engine import case
 from grader.sandbox import Limits, Mount, SandboxFault
 from grader.sandbox.base import Job
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
+from grader.stores import TooMuch
 from grader.submission import Server, Submission
 from grader.world import build, deliveries, write_data
 from grader.world.feeds import COLUMNS
@@ -343,3 +345,13 @@ def test_a_plan_of_failures_is_survivable_by_the_contract():
     seen = Counter(answer for plan in plans for answers in plan.values() for answer in answers)
     assert set(seen) == {"500", "503", "hang", "drip", "short", "cut", "garbled"}
     assert len({json.dumps(plan) for plan in plans}) > 5
+
+
+def test_more_than_anybody_reads_in_prefects_server_is_no_fault_of_ours(monkeypatch):
+    server = object.__new__(services.Prefect)
+    server.url = "http://127.0.0.1:9/api"
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"[" + b" " * services.MAX_ANSWER + b"]")
+    )
+    with pytest.raises(TooMuch, match="task_runs has more than 8 MB"):
+        server.task_runs("x")

@@ -17,7 +17,7 @@ import pytest
 
 from grader import home
 from grader.printable import printable
-from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose, detect, namespaces
+from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose, detect, namespaces, seccomp
 from grader.sandbox.choose import remedy
 from grader.sandbox.plain import Plain
 from grader.sandbox.process import Turns, planned
@@ -131,6 +131,41 @@ def test_a_service_can_end_itself_when_asked(sandbox, tmp_path):
     time.sleep(0.5)
     finished = service.stop(5)
     assert (finished.ended, finished.code) == ("exited", 7)
+
+
+def test_a_service_that_is_paused_stands_still_with_all_its_processes(sandbox, tmp_path):
+    code = """
+        import os, sys, time
+        for name in ("one", "two"):
+            if os.fork() == 0:
+                os.setsid()
+                os.fork()
+        while True:
+            with open(os.path.join(sys.argv[1], str(os.getpid())), "a") as file:
+                file.write("x")
+            time.sleep(0.02)
+    """
+
+    def written() -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+
+    service = sandbox.start(job(tmp_path, code))
+    try:
+        deadline = time.monotonic() + 15
+        while len(written()) < 9 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        service.pause()
+        before = written()
+        time.sleep(0.5)
+        assert written() == before
+        service.resume()
+        deadline = time.monotonic() + 10
+        while any(size == before[name] for name, size in written().items()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert all(size > before[name] for name, size in written().items())
+        service.pause()
+    finally:
+        assert service.stop(0).ended == "cancelled"
 
 
 def test_a_flood_of_output_is_stopped_and_its_end_kept(sandbox, tmp_path):
@@ -383,6 +418,39 @@ def test_no_capabilities_and_no_further_namespaces(isolated, tmp_path):
     assert tried(isolated, tmp_path, code) == f"{[none, none, none, '1']}\n[-1, -1]"
 
 
+@pytest.mark.skipif(not seccomp.rules(), reason="the numbers of this machine's system calls are not known")
+def test_memory_of_no_process_and_keys_that_outlive_one_are_not_there(isolated, tmp_path):
+    """Both escaped: memory that nobody maps is not counted, and a keyring of the grading's session was that of all its jobs."""
+    code = """
+        import ctypes, errno, os, platform
+        libc = ctypes.CDLL(None, use_errno=True)
+        add_key = {"x86_64": 248, "aarch64": 217}[platform.machine()]
+        calls = {
+            "memfd": lambda: libc.memfd_create(b"x", 0), "segment": lambda: libc.shmget(0, 4096, 0o1600),
+            "queue": lambda: libc.msgget(0, 0o1600), "key": lambda: libc.syscall(add_key, b"user", b"x", b"y", 1, -3),
+            "another convention": lambda: libc.syscall(0x40000000 + 39),
+        }
+        print({name: (call(), errno.errorcode.get(ctypes.get_errno())) for name, call in calls.items()})
+        print(libc.syscall({"x86_64": 39, "aarch64": 172}[platform.machine()]) == os.getpid())
+    """
+    found = tried(isolated, tmp_path, code)
+    assert found.count("(-1, 'ENOSYS')") == 5, found
+    assert found.endswith("True")
+
+
+def test_the_first_process_of_a_job_counts_where_memory_is_watched(isolated, tmp_path):
+    """A job can write into it, since it is of the same user."""
+    service = isolated.start(job(tmp_path, "import time; time.sleep(20)"))
+    try:
+        members, deadline = service._members, time.monotonic() + 10
+        while not members.use().processes and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "1" in members._ids(members._opened())
+        assert members.use().processes == 1
+    finally:
+        service.stop(0)
+
+
 def test_the_judges_package_is_not_importable(isolated, tmp_path):
     code = "import grader\nimport grader.world"
     finished = isolated.run(Job(
@@ -615,6 +683,11 @@ def test_damaged_json_is_named(read, tmp_path, text):
 def test_json_comes_back(read, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"x": [1, None, "ü"]}))
     assert read.json(tmp_path / "a.json") == {"x": [1, None, "ü"]}
+
+
+def test_a_number_that_python_could_not_show_is_no_whole_one(read, tmp_path):
+    (tmp_path / "number.json").write_text(f'{{"most": {"9" * 4300}, "long": {"9" * 60}, "rows": {2**63}}}')
+    assert read.json(tmp_path / "number.json") == {"most": float("inf"), "long": 1e60, "rows": 2**63}
 
 
 def test_text_that_is_not_utf8_comes_back_with_marks(read, tmp_path):

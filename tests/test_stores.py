@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from grader import stores
+from grader import home, stores
+from grader.reading import walk
 from grader.sandbox import choose, detect
 from grader.sandbox.reader import Reader, Unreadable
 from grader.stores import Stores
@@ -48,6 +54,51 @@ A_RUN = (
     "SELECT 'abc', 'a run', 'FINISHED', 'active', artifact_location || '/abc/artifacts', experiment_id, 1, 'me' FROM experiments "
     f"WHERE name = '{stores.EXPERIMENT}'"
 )
+
+
+def test_folders_deeper_than_python_calls_go_are_copied(tmp_path):
+    earlier, here = tmp_path / "earlier", os.open(tmp_path, os.O_RDONLY)
+    earlier.mkdir()
+    try:
+        os.chdir(earlier)
+        for _ in range(1_200):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("file").write_text("x")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        os.chdir(home.kit_home())
+    stores.copy_files(earlier, tmp_path / "copy")
+    assert [names for _, _, names in walk(tmp_path / "copy") if names] == [["file"]]
+    subprocess.run(["rm", "-rf", str(earlier), str(tmp_path / "copy")], check=True)  # pytest's own way calls itself
+
+
+def test_a_file_with_a_hole_that_is_larger_than_the_disk_is_no_fault_of_ours(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "earlier").mkdir()
+    with (tmp_path / "earlier" / "hole").open("wb") as file:
+        file.truncate(2 << 30)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_blocks=1 << 17, f_frsize=4096))
+    with pytest.raises(stores.TooMuch, match=r"2,048 MB .*512 MB"):
+        stores.copy_files(tmp_path / "earlier", tmp_path / "copy")
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_blocks=1 << 30, f_frsize=4096))
+    with pytest.raises(OSError, match="No space left"):
+        stores.copy_files(tmp_path / "earlier", tmp_path / "copy")
+
+
+def test_the_number_of_a_run_in_a_view_is_read_as_text(laid, reader):
+    _, folder = laid
+    write(
+        folder, A_RUN, "ALTER TABLE runs RENAME TO kept",
+        "CREATE VIEW runs AS SELECT 123 AS run_uuid, status, lifecycle_stage, artifact_uri, experiment_id, start_time FROM kept",
+    )  # fmt: skip
+    answer = reader.store(folder, stores.NAME, "123", "")
+    assert list(answer["runs"]) == ["123"]
+    assert "run" in answer
 
 
 def test_a_store_has_the_experiment_and_its_artifacts_where_a_job_sees_them(laid, sandbox):

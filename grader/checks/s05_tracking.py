@@ -211,7 +211,7 @@ def other_end(grading: Grading) -> Changed:
     window = (case_.window[0], last_day(case_.months[TRAIN_MONTHS]))
     given = configure(grading.folder("given-end"), window, OTHER_SEED)
     folder = grading.submission.folder
-    programs = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    programs = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py") if path.is_file())
     name = str(draw.choice(programs)) if programs else "NOTES.txt"
     ran = train_altered(grading, "train-other-end", name, given)
     what = f"we ran train with another seed and train_end, after we had added a comment to {name}"

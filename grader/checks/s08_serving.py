@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -659,19 +659,23 @@ BEFORE_LOAD = (scored, refused, described, taken, story)
 
 @work
 def pace(grading: Grading) -> tuple[list[Answer], list[Answer]]:
-    """Answers of the service and of the calibration service to the same requests, in turns, alone on the machine."""
+    """Answers of the service and of the calibration service to the same requests, in turns, alone on the machine.
+
+    The service stands still from before the other is there until it is gone: they share a loopback, and one could keep the other busy.
+    """
     grading.settle(*BEFORE_LOAD)
     found = ready_service(grading)
     asked = single_questions(grading)
-    control = services.Control(grading.sandbox, grading.folder("control"))
     own: list[Answer] = []
     calibrated: list[Answer] = []
     with grading.sandbox.alone():
         for _ in range(PACE_ROUNDS):
-            for answers_, url in ((calibrated, control.url), (own, found.url)):
-                how: dict[str, Any] = {"concurrency": LOAD, "seconds": PACE_SECONDS, "count": 1_000_000}
-                answers_ += found.client.ask(url, asked, **how).answers()
-    control.stop()
+            how: dict[str, Any] = {"concurrency": LOAD, "seconds": PACE_SECONDS, "count": 1_000_000}
+            with found.running.paused() if found.running else nullcontext():
+                control = services.Control(grading.sandbox, grading.folder("control"))
+                calibrated += found.client.ask(control.url, asked, **how).answers()
+                control.stop()
+            own += found.client.ask(found.url, asked, **how).answers()
     return own, calibrated
 
 

@@ -198,53 +198,53 @@ def score(
     plan: Sequence[tuple[Logged | Model, Mapping[str, pd.DataFrame]]],
     tracking: Path | None = None,
 ) -> list[dict[str, np.ndarray] | Fault]:
-    """Score feature tables with logged models, all in one process of the submission's environment.
+    """Score feature tables with logged models, each in a process of the submission's environment that sees nothing of the others.
 
-    For each model of `plan`, by the names of its tables: the probabilities in the order of the rows (n,); or what went wrong with it.
-    `tracking` is the store that registered versions are looked up in.
+    Two models of one process could tell each other what they answered, and many a check compares two. For each model of `plan`, by the
+    names of its tables: the probabilities in the order of the rows (n,); or what went wrong with it. `tracking` is the store that
+    registered versions are looked up in.
     """
+    return [_score(grading, number, logged, tables, tracking) for number, (logged, tables) in enumerate(plan)]
+
+
+def _score(
+    grading: Grading, number: int, logged: Logged | Model, tables: Mapping[str, pd.DataFrame], tracking: Path | None
+) -> dict[str, np.ndarray] | Fault:
     import pandas as pd
 
-    given, out = grading.folder("score-given"), grading.folder("score", grading.limits.disk_mb)
+    assert logged.ran.tracking is not None
+    given, out = grading.folder(f"score-given-{number}"), grading.folder(f"score-{number}", grading.limits.disk_mb)
     settings, written = Mount(given, "given"), Mount(out / "out", "out", writable=True)
-    mounts, jobs = [settings, Mount(INSIDE, "kit")], []
+    kit, store = Mount(INSIDE, "kit"), Mount(logged.ran.tracking, "store")
+    together = pd.concat([t.assign(row_id=_ids(name, t)) for name, t in tables.items()], ignore_index=True)
+    together.to_parquet(given / "features.parquet", index=False)
     seen = grading.sandbox.path
-    for number, (logged, tables) in enumerate(plan):
-        assert logged.ran.tracking is not None
-        store = Mount(logged.ran.tracking, f"store{number}")
-        mounts.append(store)
-        together = pd.concat([t.assign(row_id=_ids(name, t)) for name, t in tables.items()], ignore_index=True)
-        together.to_parquet(given / f"{number}.parquet", index=False)
-        places = {"features": settings / f"{number}.parquet", "out": written / f"{number}.parquet"}
-        model = logged.model if logged.model.startswith("models:/") else seen(store / logged.model)
-        jobs.append({"model": model, **{key: seen(place) for key, place in places.items()}})
-    (given / "plan.json").write_text(json.dumps(jobs))
-    argv: list[Argument] = [
-        "python",
-        Mount(INSIDE, "kit") / "score.py",
-        settings / "plan.json",
-        written / "errors.json",
-    ]
-    ran = grading.submission.run("score", argv, mounts, out, grading.limits, tracking=tracking)
+    job = {
+        "model": logged.model if logged.model.startswith("models:/") else seen(store / logged.model),
+        "features": seen(settings / "features.parquet"), "out": seen(written / "0.parquet"),
+    }  # fmt: skip
+    (given / "plan.json").write_text(json.dumps([job]))
+    argv: list[Argument] = ["python", kit / "score.py", settings / "plan.json", written / "errors.json"]
+    ran = grading.submission.run("score", argv, [settings, kit, store], out, grading.limits, tracking=tracking)
     if not ran.ok:
-        raise Fault(f"we loaded the logged models with mlflow.pyfunc.load_model and scored features; {ran.sentence()}")
+        return Fault(f"we loaded a logged model with mlflow.pyfunc.load_model and scored features; {ran.sentence()}")
     try:
         errors = grading.reader.json(ran.out / "errors.json")
     except Unreadable as problem:
-        raise Fault(f"we scored features with the logged models; our list of errors {problem}") from None
-    return [_scores(grading, ran, number, tables, errors) for number, (_, tables) in enumerate(plan)]
+        return Fault(f"we scored features with the logged model; our list of errors {problem}")
+    return _scores(grading, ran, tables, errors)
 
 
 def _scores(
-    grading: Grading, ran: Ran, number: int, tables: Mapping[str, pd.DataFrame], errors: object
+    grading: Grading, ran: Ran, tables: Mapping[str, pd.DataFrame], errors: object
 ) -> dict[str, np.ndarray] | Fault:
     import numpy as np
 
-    if isinstance(errors, dict) and str(number) in errors:
-        return Fault(f"we scored features with the logged model; {str(errors[str(number)])[:400]}")
+    if isinstance(errors, dict) and "0" in errors:
+        return Fault(f"we scored features with the logged model; {str(errors['0'])[:400]}")
     try:
         ids = [row for name, table in tables.items() for row in _ids(name, table)]
-        found = predictions.read_ids(grading.reader, ran.out / f"{number}.parquet", ids)
+        found = predictions.read_ids(grading.reader, ran.out / "0.parquet", ids)
     except Fault as problem:
         return Fault(f"we scored features with the logged model; {problem}")
     ends = list(itertools.accumulate(len(table) for table in tables.values()))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from grader import stores
 from grader.contract.retraining import STEP_SECONDS
 from grader.printable import printable
+from grader.reading import walk
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
@@ -229,7 +230,7 @@ class Budget:
                     continue
                 self.bytes, self.files = self.bytes - size, self.files - 1
                 try:
-                    (target / relative).parent.mkdir(parents=True, exist_ok=True)
+                    stores.make_folder((target / relative).parent)
                     with (target / relative).open("wb") as write:
                         shutil.copyfileobj(read, write)
                 except OSError as problem:
@@ -239,7 +240,7 @@ class Budget:
 
 
 def _regular(folder: Path) -> Iterator[tuple[Path, Path]]:
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in walk(folder):
         folders[:] = [name for name in folders if name != "work" or Path(where) != folder]
         for name in names:
             path = Path(where, name)

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 
 from grader.checks.api import Check, Fault, Finding, Grading, Owed, Unavailable
+from grader.stores import TooMuch
 from grader.verdict import CheckResult, CheckSpec, Outcome
 
 Emit = Callable[[dict[str, Any]], None]
+
+LONGEST = 4_000  # characters of a sentence of a verdict
+LONGEST_CHARTS = 160_000  # characters that they take as Python shows them, each at most six bytes of an event
 
 
 class EnginePlugin:
@@ -69,6 +73,8 @@ class EnginePlugin:
             finding = Finding(Outcome.FAIL, str(fault))
         except Owed as owed:
             finding = Finding(Outcome.BLOCKED, str(owed))
+        except TooMuch as left:
+            finding = Finding(Outcome.FAIL, str(left))
         except Unavailable as lacking:
             finding = Finding(Outcome.NOT_RUN, str(lacking))
         except Exception as problem:  # ours: shown as such, kept for a report, never held against the submission
@@ -79,11 +85,17 @@ class EnginePlugin:
             )
         self._grading.rows += finding.rows
         result = CheckResult.of(
-            spec, finding.outcome, value=finding.value, bar=finding.bar, reason=finding.reason, charts=finding.charts,
+            spec, finding.outcome, value=_short(finding.value), bar=_short(finding.bar), reason=_short(finding.reason),
+            charts=finding.charts if len(repr(finding.charts)) <= LONGEST_CHARTS else (),
             seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
         self._emit({"event": "check", "result": result, "details": details})
         return True
+
+
+def _short(text: str) -> str:
+    """The text, unless it is longer than anybody reads: a submission names its columns and types as long as it likes."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 def _check(item: Any) -> Check:

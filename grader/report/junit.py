@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from itertools import groupby
 
+from grader.printable import printable
 from grader.report.text import WORDS, Names
 from grader.verdict import CheckResult, Grade, Outcome
 
@@ -73,6 +74,6 @@ def _counts(checks: Sequence[CheckResult]) -> dict[str, str]:
 
 
 def _legal(text: str) -> str:
-    """The text without characters that XML 1.0 forbids, shortened where it is very long."""
-    text = ILLEGAL.sub("", text)
+    """The text without what XML 1.0 forbids or a viewer would obey, such as the reversal of a line; shortened where it is very long."""
+    text = ILLEGAL.sub("", printable(text.encode("utf-8", "replace")))
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

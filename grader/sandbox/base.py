@@ -125,6 +125,10 @@ class Service(Protocol):
 
     def stop(self, grace_seconds: float = 5.0) -> Finished: ...
 
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
 
 class Sandbox(Protocol):
     """One rung of the isolation ladder; `turn` is held while one of the few jobs runs that may run at once.

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
+from grader.sandbox import seccomp
 from grader.sandbox.base import MEBI, ROOT, Argument, Finished, Job, Mount, SandboxFault
 from grader.sandbox.members import Namespace
 from grader.sandbox.process import Ended, Process, Slots, Turns
@@ -110,18 +111,26 @@ class Bubblewrap:
         options, status = os.memfd_create("options"), os.memfd_create("status")
         os.write(options, b"".join(os.fsencode(part) + b"\0" for part in self.wrap(job)))
         os.lseek(options, 0, os.SEEK_SET)
-        report = _Report(status)
-        line = [self._bwrap, "--args", str(options), "--json-status-fd", str(status), "--", *self.command(job)]
+        report, given = _Report(status), [options, status]
+        line = [self._bwrap, "--args", str(options), "--json-status-fd", str(status)]
+        if filter_ := seccomp.rules():
+            given.append(os.memfd_create("filter"))
+            os.write(given[-1], filter_)
+            os.lseek(given[-1], 0, os.SEEK_SET)
+            line += ["--seccomp", str(given[-1])]
+        line += ["--", *self.command(job)]
         environment = {k: _inside(v) for k, v in job.env.items()}
         try:
             return Process(
                 line, environment, job.limits, Namespace(report.first), _kill_group, report.judge_end,
-                pass_fds=(options, status), printed=job.printed,
+                pass_fds=given, printed=job.printed,
             )  # fmt: skip
         except OSError as problem:
             raise SandboxFault(f"bwrap could not be started: {problem.strerror}") from None
         finally:
-            os.close(options)
+            for handle in given:
+                if handle != status:  # which the report reads to the end
+                    os.close(handle)
 
     def command(self, job: Job) -> list[str]:
         argv = [_inside(part) for part in job.argv]

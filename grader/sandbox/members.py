@@ -17,6 +17,7 @@ from grader.sandbox.base import MEBI
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 NAMESPACE_PATIENCE = 1.0  # seconds until a namespace that cannot be opened is watched by descent instead
 GONE_SECONDS = 10
+PAUSE_ROUNDS, PAUSE_SECONDS = 100, 0.01  # looks at who still goes on, and between two of them
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,23 @@ class Family:
         if self._root is not None:
             _each([self._root], lambda process: process.send_signal(number))
 
+    def pause(self) -> None:
+        """Stop all members, also those that others begin meanwhile."""
+        for _ in range(PAUSE_ROUNDS):
+            going = [process for process in self.everyone() if not _stands(process)]
+            if not going:
+                return
+            _each(going, lambda process: process.suspend())
+            time.sleep(PAUSE_SECONDS)
+
+    def resume(self) -> None:
+        """Let all members go on."""
+        _each(self.everyone(), lambda process: process.resume())
+
+    def everyone(self) -> list[psutil.Process]:
+        """The members that are alive now, as processes that can be signalled."""
+        return self.refresh()
+
     def gone(self) -> bool:
         """Whether nobody of the job is left, after waiting for a moment."""
         return True
@@ -126,7 +144,7 @@ class Namespace(Family):
         return self._proc
 
     def _ids(self, proc: int) -> list[str]:
-        return [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
+        return [name for name in os.listdir(proc) if name.isdigit()]
 
     def use(self) -> Use:
         proc = self._opened()
@@ -141,7 +159,7 @@ class Namespace(Family):
             stat = _read(f"{pid}/stat", proc).rpartition(b")")[2].split()
             if len(stat) > 21:
                 threads, resident = threads + int(stat[17]), resident + int(stat[21]) * PAGE
-        return Use(len(ids), threads, resident // MEBI)
+        return Use(len(ids) - ("1" in ids), threads, resident // MEBI)
 
     def proportional_mb(self) -> int:
         proc = self._opened()
@@ -152,6 +170,13 @@ class Namespace(Family):
             resident = _read(f"{pid}/statm", proc).split()[1:2]
             total += _proportional(f"{pid}/smaps_rollup", proc) or (int(resident[0]) * PAGE if resident else 0)
         return total // MEBI
+
+    def everyone(self) -> list[psutil.Process]:
+        first = self._first()
+        try:
+            return psutil.Process(first).children(recursive=True) if first is not None else []
+        except psutil.Error:
+            return []
 
     def signal(self, number: signal.Signals) -> None:
         first = self._first()
@@ -192,6 +217,13 @@ def _each(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], o
             act(process)
         except psutil.Error:
             pass
+
+
+def _stands(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return True
 
 
 def _read(path: str, within: int | None) -> bytes:

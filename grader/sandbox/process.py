@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from grader.printable import printable
+from grader.reading import walk
 from grader.sandbox.base import MEBI, Finished, Limits, SandboxFault
 from grader.sandbox.members import Family
 
@@ -162,6 +163,16 @@ class Process:
             ended, code if ended == "exited" else None, seconds, output, self._peak_memory, self._peak_processes
         )
 
+    def pause(self) -> None:
+        """Let none of its processes go on."""
+        if self._popen.poll() is None:
+            self._members.pause()
+
+    def resume(self) -> None:
+        """Let its processes go on."""
+        if self._popen.poll() is None:
+            self._members.resume()
+
     def stop(self, grace_seconds: float = 5.0) -> Finished:
         """Ask the job to end, then end it."""
         if self._popen.poll() is None and grace_seconds > 0:
@@ -188,6 +199,12 @@ class Ended:
 
     def stop(self, grace_seconds: float = 5.0) -> Finished:
         return self._finished
+
+    def pause(self) -> None:
+        """Nothing goes on."""
+
+    def resume(self) -> None:
+        """Nothing goes on."""
 
 
 CANCELLED = Ended(Finished("cancelled", None, 0.0, ""))
@@ -275,7 +292,7 @@ class Slots:
 
 def _size_mb(folder: Path) -> int:
     total = 0
-    for where, _, names in os.walk(folder):
+    for where, _, names in walk(folder):
         for name in names:
             try:
                 total += os.lstat(os.path.join(where, name)).st_blocks * 512

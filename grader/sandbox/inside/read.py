@@ -70,7 +70,15 @@ def read_json(path, max_bytes):
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         return {"problem": f"it is larger than {max_bytes} bytes"}
-    return {"value": json.loads(data.decode("utf-8"))}
+    return {"value": json.loads(data.decode("utf-8"), parse_int=whole)}
+
+
+LONGEST_NUMBER = 40  # digits
+
+
+def whole(text):
+    """A whole number; one of more digits than anybody counts is none, since Python can neither add nor show all that it can read."""
+    return int(text) if len(text) <= LONGEST_NUMBER else float(text)
 
 
 def read_lines(path, max_bytes):
@@ -83,7 +91,7 @@ def read_lines(path, max_bytes):
     for line in data.split(b"\n"):
         try:
             if line.strip():
-                lines.append({"value": json.loads(line.decode("utf-8"))})
+                lines.append({"value": json.loads(line.decode("utf-8"), parse_int=whole)})
         except ValueError:
             lines.append({"problem": "is no JSON"})
     return {"lines": lines}
@@ -189,7 +197,7 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
     ask = lambda text, *values: connection.execute(text, values).fetchmany(MOST_ENTRIES)  # noqa: E731
     try:
         runs = {
-            row[0]: {"status": row[1], "deleted": row[2] != "active", "experiment": row[3], "artifacts": row[4]}
+            str(row[0]): {"status": row[1], "deleted": row[2] != "active", "experiment": row[3], "artifacts": row[4]}
             for row in ask(
                 "SELECT run_uuid, status, r.lifecycle_stage, e.name, artifact_uri FROM runs r "
                 "LEFT JOIN experiments e ON r.experiment_id = e.experiment_id ORDER BY start_time"
@@ -337,7 +345,7 @@ def read_printed(path, max_bytes):
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         return {"problem": f"it is larger than {max_bytes} bytes"}
-    decoder, found = json.JSONDecoder(), []
+    decoder, found = json.JSONDecoder(parse_int=whole), []
     for line in data.decode("utf-8", "replace").splitlines():
         at, tries = line.find("{"), MOST_TRIES
         while at >= 0 and tries:
