@@ -660,6 +660,7 @@ def test_two_stacks_do_not_know_of_each_other(stack, other):
 
 
 def test_another_password_than_that_of_the_volume_is_told_by_the_log_and_can_be_set(other):
+    other.answered(0, 300)
     other.down()
     other.settings["POSTGRES_PASSWORD"] = "another"
     waiting = other.begin(
