@@ -245,6 +245,9 @@ def _running() -> str:
 
 {limit}
 
+In the sandbox there are no memory files (`memfd_create`), no shared memory or messages of System V and no keyrings: a program that asks for
+them is told that the kernel has none (`ENOSYS`). Shared memory of POSIX, `/dev/shm`, is there.
+
 Where the machine has no sandbox the grader says so, and the limits are watched instead of enforced.
 
 ### Environment
