@@ -74,13 +74,6 @@ async def ask(url: str, bodies: list[bytes], clients: int, seconds: float) -> He
     return heard
 
 
-def crash(stack: Stack, service: str) -> None:
-    """Kill a process as a fault would: the engine starts it again, which it does not after `docker kill`."""
-    pid = stack.inspect()[service]["State"]["Pid"]
-    how = f"import os; os.kill({pid}, 9)"
-    said("docker", "run", "--rm", "--pid=host", "--network=none", stack.settings["SYSTEM_IMAGE"], "python", "-c", how)
-
-
 def memory(stack: Stack) -> dict[str, float]:
     """MiB in use, by service."""
     names = {id_: name for name, id_ in stack.ids().items()}
@@ -139,7 +132,7 @@ def main() -> None:
             of_two, busy = measured(stack, singles, given.clients, given.seconds)
             of_two_batches, busier = measured(stack, batches, given.clients, given.seconds)
             alone = asyncio.run(ask(stack.url("API_PORT") + PREDICT, singles, 1, given.seconds))
-            killing = threading.Timer(KILLED_AFTER, crash, (stack, "api-1"))
+            killing = threading.Timer(KILLED_AFTER, stack.crash, ("api-1",))
             killing.start()
             killed, _ = measured(stack, singles, given.clients, given.seconds)
             killing.join()

@@ -175,7 +175,7 @@ def _lines(path: Path) -> list[str]:
     if path.suffix == ".ipynb":
         try:
             cells = [(c["cell_type"], "".join(c["source"])) for c in json.loads(text)["cells"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return text.splitlines()
         text = "\n\n".join(f"# %% [{kind}]\n{source}" for kind, source in cells)
     return text.splitlines()

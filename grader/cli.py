@@ -622,15 +622,17 @@ def _formats(given: str, out: Path | None) -> tuple[str, ...]:
 
 def document(result: Grade, format: str) -> str:
     """A grade in one of the formats that are files."""
+    from grader.report.github import inert
+
     if format == "json":
-        return result.to_json()
+        return inert(result.to_json(), format)
     if format == "junit":
         from grader.report.junit import junit
 
-        return junit(result, names())
+        return inert(junit(result, names()), format)
     from grader.report.html import html
 
-    return html(result, names())
+    return inert(html(result, names()), format)
 
 
 def _print(result: Grade, wanted: Sequence[str], out: Path | None) -> None:

@@ -7,6 +7,7 @@ runs the real command on the copy in a third sandbox; the proxy then spoils what
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -192,8 +193,13 @@ class FaultProxy:
         if any("\0" in word for word in (*words, *env.values())):
             return {"code": NOT_FOUND, "output": "an argument holds a zero byte\n"}
         try:
+            for word in (*words, *env.values()):
+                os.fsencode(word)
+        except UnicodeEncodeError:
+            return {"code": NOT_FOUND, "output": "an argument holds what is no character\n"}
+        try:
             finished = self._run([*real, *words], env)
-        except SandboxFault as problem:
+        except (SandboxFault, OSError) as problem:  # such as a list of arguments that is too long
             return {"code": COULD_NOT_RUN, "output": f"{problem}\n"}
         codes = {"time": TIMED_OUT, "missing": NOT_FOUND}
         code = finished.code if finished.code is not None else codes.get(finished.ended, 1)

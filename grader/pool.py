@@ -1,7 +1,8 @@
 """The pool: submissions whose verdict is known beforehand, which the grader is tested with.
 
-Right ones are the reference and alternatives of other design. Wrong ones are mutants (the reference with one fault, and the
-checks that must notice it), attacks (made to deceive or harm the grader), starters, and a submission of nothing.
+Right ones are the reference, variants (the reference with one change that the contract allows) and alternatives of other design.
+Wrong ones are mutants (the reference with one fault, and the checks that must notice it), attacks (made to deceive or harm the
+grader), starters, and a submission of nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     """What a submission of the pool is."""
 
     REFERENCE = "reference"
+    VARIANT = "variant"
     ALTERNATIVE = "alternative"
     MUTANT = "mutant"
     ATTACK = "attack"
@@ -36,7 +38,7 @@ class Kind(StrEnum):
 
     @property
     def right(self) -> bool:
-        return self in (Kind.REFERENCE, Kind.ALTERNATIVE)
+        return self in (Kind.REFERENCE, Kind.VARIANT, Kind.ALTERNATIVE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Entry:
     folder: str = ""  # below the pool, for those that are files
 
     def __str__(self) -> str:
-        if self.kind is Kind.MUTANT:
+        if self.kind in (Kind.MUTANT, Kind.VARIANT):
             return f"{self.stage}-{self.name}"
         return self.name if self.kind in (Kind.ALTERNATIVE, Kind.ATTACK) else f"{self.kind} {self.stage}"
 
@@ -123,7 +125,7 @@ class Entry:
 
 def entries() -> list[Entry]:
     """All of the pool, by stage."""
-    found = [*mutants(), *attacks(), *alternatives()]
+    found = [*mutants(), *variants(), *attacks(), *alternatives()]
     for stage in stages.all_stages():
         found += [
             Entry(Kind.REFERENCE, stage.id, stage.id),
@@ -134,10 +136,19 @@ def entries() -> list[Entry]:
 
 
 def mutants() -> list[Entry]:
+    return _changed(Kind.MUTANT)
+
+
+def variants() -> list[Entry]:
+    return _changed(Kind.VARIANT)
+
+
+def _changed(kind: Kind) -> list[Entry]:
+    """Those that are changes of the reference, a file for each stage."""
     return [
-        _made(Kind.MUTANT, path.stem, told)
-        for path in sorted((home.pool() / "mutants").glob("*.toml"))
-        for told in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
+        _made(kind, path.stem, told)
+        for path in sorted((home.pool() / f"{kind}s").glob("*.toml"))
+        for told in tomllib.loads(path.read_text(encoding="utf-8"))[kind]
     ]
 
 

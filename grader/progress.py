@@ -7,13 +7,12 @@ Imports only the standard library and plain data, so that hints come at once. No
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grader import __version__, workspace
-from grader.reading import small_text
+from grader.reading import small_text, toml_of
 from grader.stages import Stage, all_stages
 from grader.verdict import write_atomically
 from grader.workspace import STATE, Workspace
@@ -58,7 +57,7 @@ def load(mine: Workspace) -> Progress:
     """The progress of a workspace; a damaged file is set aside with a notice, and what it said is found out anew."""
     path = path_of(mine)
     try:
-        data = tomllib.loads(small_text(path))
+        data = toml_of(small_text(path))
         hints, solutions = data.get("hints", {}), data.get("solutions", {})
         stage = data.get("stage")
         if not isinstance(stage, (str, type(None))) or not all(type(n) is int and n >= 0 for n in hints.values()):

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""  # of a dotted key
+MOST_PARTS = 50
+LONG_KEY = re.compile(rf"{PART}(?:\.[ \t]*+{PART}){{{MOST_PARTS}}}")
 MOST_BYTES = 16 * 1024 * 1024
 
 
@@ -29,6 +35,16 @@ def small_file(path: Path, most: int = MOST_BYTES) -> bytes:
 def small_text(path: Path, most: int = MOST_BYTES) -> str:
     """The same as text in UTF-8. Raises OSError and UnicodeDecodeError."""
     return small_file(path, most).decode("utf-8")
+
+
+def toml_of(text: str) -> dict[str, Any]:
+    """The tables of a TOML file that anyone may have written. Raises ValueError, and RecursionError where it is nested too deeply.
+
+    `tomllib` takes time with the square of the parts of a dotted key: for one of 100,000 it takes an hour.
+    """
+    if LONG_KEY.search(text):
+        raise ValueError(f"a key has more than {MOST_PARTS} parts")
+    return tomllib.loads(text)
 
 
 def walk(

@@ -13,11 +13,13 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from grader import __version__
-from grader.reading import walk
+from grader.printable import printable
+from grader.reading import small_text, walk
 from grader.sandbox import Finished, Mount
 from grader.sandbox.base import MEBI, Argument
 
@@ -101,10 +103,10 @@ class RunCache:
         """Lay a kept run's files down in `out` and say how it ended; None where there is none."""
         entry = self._folder / key
         try:
-            finished = Finished(**json.loads((entry / "finished.json").read_text(encoding="utf-8")))
+            finished = _finished(json.loads(small_text(entry / "finished.json")))
             shutil.copytree(entry / "written", out, dirs_exist_ok=True, symlinks=True)
             os.utime(entry)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return finished
 
@@ -131,6 +133,18 @@ class RunCache:
                 total = MAX_TOTAL_MB * MEBI + 1  # nothing that this class has written
             if total > MAX_TOTAL_MB * MEBI:
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _finished(kept: Any) -> Finished:
+    """How a kept run ended. Raises TypeError, ValueError and KeyError: a learner's own command may have written there."""
+    finished = Finished(**kept)
+    whole = (finished.code, finished.peak_memory_mb, finished.peak_processes)
+    seconds = finished.seconds
+    if finished.ended != "exited" or not isinstance(finished.output, str) or not isinstance(seconds, int | float):
+        raise ValueError("not a kept run")
+    if any(type(number) is not int or abs(number) >= 1 << 31 for number in whole) or not 0 <= seconds < 1 << 31:
+        raise ValueError("not a kept run")
+    return replace(finished, output=printable(finished.output.encode("utf-8", "replace")))
 
 
 def _described(value: Argument) -> str:

@@ -6,25 +6,34 @@ together cover the pool.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import os
+import signal
 import tempfile
+import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from grader import home, stages
 from grader.engine import Plan, grade
 from grader.pool import Entry, Kind
+from grader.report.text import measured
 from grader.sandbox.base import Limits
 from grader.verdict import CheckSpec, Outcome
 
 ALPHA = 0.05
+GRADING = threading.Lock()  # held while there is one in this process
+PATIENCE_SECONDS = 20
+ENGINE, CHECKS = "grader.engine", "grader.checks"
 EXPENSIVE = (
     "package.tests_catch_faults"  # five runs of the submission's tests; asked of the mutants that it should notice
 )
@@ -34,7 +43,6 @@ ACCEPTED = (
     "an attack that earned",
     "nothing, and passed",
 )  # how such a problem begins
-NOTICED = (Outcome.FAIL, Outcome.BLOCKED)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,10 @@ class Seen:
     complete: bool
     problem: str = ""  # what is not as it should be; empty where all is
     quick: bool = False  # only the checks that should notice were asked
-    reasons: dict[str, str] = field(default_factory=dict)  # of checks that did not pass
+    reasons: dict[str, str] = field(
+        default_factory=dict
+    )  # of checks that did not pass: what was measured, the bar, the sentence
+    load: float = 0.0  # processes that wanted a core, for each core, in the last minute of the grading
 
     @classmethod
     def from_json(cls, line: str) -> Seen:
@@ -72,16 +83,60 @@ class Seen:
 
 
 @cache
-def kit_digest() -> str:
-    """What tells whether a result still stands: the grader's code, the stages' solutions and starters, the data."""
+def kit_digest(stage: str) -> str:
+    """What tells whether a result of this stage still stands: the code that judges it, its bars, what mutants are made of, the data.
+
+    The code is the engine and the stage's module of checks with all that they import, so that work on a page, on a command or on
+    another stage's checks leaves results as they are.
+    """
     found = hashlib.sha256()
-    for folder, patterns in ((home.PACKAGE, ("*.py", "*.json", "*.toml")), (home.exercises(), ("*/solution/**/*", "*/starter/**/*")),
-                             (home.datasets(), ("*.parquet",))):  # fmt: skip
-        for pattern in patterns:
-            for path in sorted(folder.rglob(pattern) if "/" not in pattern else folder.glob(pattern)):
-                if path.is_file() and "_kit" not in path.parts and "__pycache__" not in path.parts:
-                    found.update(str(path.relative_to(folder)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    for path in judged_by(stage):
+        found.update(str(path.name).encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()[:16]
+
+
+def judged_by(stage: str) -> list[Path]:
+    """All files that a verdict of the stage depends on."""
+    engine = [f"{ENGINE}.{path.stem}" for path in (home.PACKAGE / "engine").glob("*.py") if path.stem != "__init__"]
+    code = {*_imported(engine, without=CHECKS), *_imported([f"{CHECKS}.{stages.find(stage).module}"])}
+    folders = [(home.PACKAGE / "sandbox" / "inside", "**/*"), (home.datasets(), "*.parquet")]
+    for other in stages.all_stages():
+        if other.id <= stage:
+            folders += [(other.folder / "solution", "**/*"), (other.folder / "starter", "**/*")]
+    data = {
+        path
+        for folder, pattern in folders
+        for path in folder.glob(pattern)
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return sorted(code | data | {stages.find(stage).folder / "stage.toml"})
+
+
+def _imported(modules: Iterable[str], without: str = "") -> set[Path]:
+    """The files of these modules and of all modules of the kit that they import, at once or later; below `without` none is followed."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name)
+        if name in found or path is None or (without and f"{name}.".startswith(f"{without}.")):
+            continue
+        found[name] = path
+        waiting.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return set(found.values())
+
+
+def _file_of(module: str) -> Path | None:
+    first, *rest = module.split(".")
+    if first != home.PACKAGE.name:
+        return None
+    path = home.PACKAGE.joinpath(*rest)
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
 def asked_of(entry: Entry, quick: bool) -> tuple[CheckSpec, ...]:
@@ -92,25 +147,31 @@ def asked_of(entry: Entry, quick: bool) -> tuple[CheckSpec, ...]:
     return tuple(check for check in checks if check.id in entry.kills or not (quick or check.id == EXPENSIVE))
 
 
-def run(entry: Entry, rung: str, quick: bool = False, seed: int | None = None, cores: int = 2) -> Seen | None:
+def worlds(entry: Entry, number: int) -> list[int]:
+    """Seeds of the worlds to grade it in: its own, and for a right submission `number` - 1 more."""
+    more = range(1, number if entry.kind.right else 1)
+    return [entry.seed, *(zlib.crc32(f"{entry} again {k}".encode()) for k in more)]
+
+
+def run(entry: Entry, seed: int, rung: str, quick: bool = False, cores: int = 2) -> Seen | None:
     """Grade a submission of the pool; None where somebody interrupted that."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="mlekit-pool-") as folder:
+    with GRADING, tempfile.TemporaryDirectory(prefix="mlekit-pool-") as folder:
         entry.lay_down(there := Path(folder, "submission"))
-        world = entry.seed if seed is None else seed
         checks = asked_of(entry, quick)
         result = grade(
-            Plan(there, checks, world, str(world), rung, cores, command_seconds=entry.seconds or Limits().seconds)
+            Plan(there, checks, seed, str(seed), rung, cores, command_seconds=entry.seconds or Limits().seconds)
         )
     if not result.finished:
         return None
     outcomes = {check.id: check.outcome for check in result.checks}
     complete = all(outcomes[check.id] is Outcome.PASS for check in checks if check.required) and not quick
     return Seen(
-        str(entry), entry.kind, entry.stage, world, rung, kit_digest(), entry.digest, outcomes,
+        str(entry), entry.kind, entry.stage, seed, rung, kit_digest(entry.stage), entry.digest, outcomes,
         {check.id: check.seconds for check in result.checks}, round(time.monotonic() - began, 1), complete,
         problem(entry, outcomes, complete), quick,
-        {check.id: check.reason for check in result.checks if check.outcome is not Outcome.PASS},
+        {check.id: f"{measured(check)}: {check.reason}" for check in result.checks if check.outcome is not Outcome.PASS},
+        round(os.getloadavg()[0] / (os.cpu_count() or 1), 1),
     )  # fmt: skip
 
 
@@ -143,7 +204,7 @@ class Results:
         self.path = path
 
     def of(self, pool: Sequence[Entry]) -> list[Seen]:
-        """The newest result of each submission, world, rung and extent."""
+        """The newest result of each submission, world and rung; one of all checks before one of some."""
         known = {(str(entry), entry.kind): entry.digest for entry in pool}
         found: dict[tuple[object, ...], Seen] = {}
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
@@ -151,8 +212,9 @@ class Results:
                 seen = Seen.from_json(line)
             except (ValueError, TypeError, KeyError):
                 continue  # a line that a full disk or a kill left half written
-            if seen.kit == kit_digest() and known.get((seen.name, seen.kind)) == seen.entry:
-                found[(seen.name, seen.kind, seen.seed, seen.rung, seen.quick)] = seen
+            if seen.kit == kit_digest(seen.stage) and known.get((seen.name, seen.kind)) == seen.entry:
+                before = found.get(key := (seen.name, seen.kind, seen.seed, seen.rung))
+                found[key] = seen if before is None or before.quick >= seen.quick else before
         return list(found.values())
 
     def add(self, seen: Seen) -> None:
@@ -166,17 +228,38 @@ def shard(pool: Sequence[Entry], number: int, of: int) -> list[Entry]:
     return list(pool[number - 1 :: of])
 
 
+def _end_with_the_parent() -> None:
+    """A process of the pool ends with the one that wanted it, however that one ended; the grading in it is ended first, and clears up."""
+
+    def watch() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+            GRADING.acquire(timeout=PATIENCE_SECONDS)
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_all(
-    pool: Sequence[Entry], rung: str, quick: bool, jobs: int, deadline: float, tell: Callable[[Seen], None]
+    gradings: Sequence[tuple[Entry, int]],
+    rung: str,
+    quick: bool,
+    jobs: int,
+    deadline: float,
+    tell: Callable[[Seen], None],
 ) -> bool:
-    """Grade submissions, `jobs` at a time; none is begun after the deadline (monotonic seconds). Whether all came to their end."""
-    waiting, running = list(pool), set[Future[Seen | None]]()
+    """Grade submissions, each in a world, `jobs` at a time; none is begun after the deadline (monotonic seconds).
+
+    Whether all came to their end.
+    """
+    waiting, running = list(gradings), set[Future[Seen | None]]()
     whole = True
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_the_parent) as workers:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs and time.monotonic() < deadline:
-                    running.add(workers.submit(run, waiting.pop(0), rung, quick))
+                    running.add(workers.submit(run, *waiting.pop(0), rung, quick))
                 if not running:
                     return False
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -247,7 +330,7 @@ class Summary:
         """By check: how often it failed where it had no reason to, in right submissions and in mutants that others should notice."""
         of, wrong = Counter[str](), Counter[str]()
         known = {(str(entry), entry.kind): entry for entry in pool}
-        for seen in self._of(Kind.REFERENCE, Kind.ALTERNATIVE, Kind.MUTANT):
+        for seen in self._of(*(kind for kind in Kind if kind.right), Kind.MUTANT):
             entry = known[(seen.name, seen.kind)]
             for check, outcome in seen.outcomes.items():
                 if check not in entry.kills | entry.may and outcome in (Outcome.PASS, Outcome.FAIL):
@@ -264,14 +347,23 @@ class Summary:
                     found[check].append(seen.name)
         return found
 
-    def redundant(self) -> list[str]:
-        """Checks for which no mutant was seen that they alone notice."""
-        alone = {
-            failed[0]
-            for seen in self._of(Kind.MUTANT)
-            if len(failed := [check for check, outcome in seen.outcomes.items() if outcome is Outcome.FAIL]) == 1
+    def needed(self, pool: Iterable[Entry]) -> dict[str, bool | None]:
+        """By check: whether there is a mutant that it alone notices; None while some that it should notice were not graded.
+
+        A mutant that was asked only the checks that should notice counts if no other is said to notice, too.
+        """
+        mutants = {str(entry): entry for entry in pool if entry.kind is Kind.MUTANT}
+        graded, alone = set[str](), set[str]()
+        for seen in self._of(Kind.MUTANT):
+            graded.add(seen.name)
+            failed = {check for check, outcome in seen.outcomes.items() if outcome is Outcome.FAIL}
+            noticing = failed | mutants[seen.name].may if seen.quick else failed
+            alone |= noticing if len(noticing) == 1 else set()
+        waiting = {check for name, entry in mutants.items() if name not in graded for check in entry.kills}
+        return {
+            check.id: True if check.id in alone else None if check.id in waiting else False
+            for check in stages.all_checks()
         }
-        return [check.id for check in stages.all_checks() if check.id not in alone]
 
     def slow(self) -> dict[str, float]:
         """By check, the median seconds that it took in submissions that passed it, the slowest first."""
@@ -287,10 +379,3 @@ class Summary:
 
     def problems(self) -> Iterator[Seen]:
         return (seen for seen in self.seen if seen.problem)
-
-
-def first_message(seen: Seen) -> str:
-    """What a learner reads first of a submission: the first check that did not pass."""
-    return next(
-        (f"{check}: {seen.reasons[check]}" for check, outcome in seen.outcomes.items() if outcome in NOTICED), ""
-    )

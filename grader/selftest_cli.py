@@ -25,6 +25,9 @@ def selftest(
     ] = False,
     shard: Annotated[str, typer.Option(metavar="I/N", help="Only each N-th submission, from the I-th on.")] = "1/1",
     name: Annotated[list[str] | None, typer.Option(help="Only submissions whose name contains this.")] = None,
+    in_worlds: Annotated[
+        int, typer.Option("--worlds", min=1, help="Grade right submissions in so many worlds each.")
+    ] = 1,
     order: Annotated[
         str, typer.Option(metavar="TEXT", help="Begin with others for another text, such as a commit.")
     ] = "",
@@ -51,7 +54,7 @@ def selftest(
     from grader.cli import Isolation, Refused, rung_of
     from grader.pool import entries
     from grader.report.text import clean
-    from grader.selftest import Results, Seen, Summary, run_all
+    from grader.selftest import Results, Seen, Summary, run_all, worlds
     from grader.selftest import shard as part_of
     from grader.selftest_page import lines
     from grader.selftest_page import page as written
@@ -68,11 +71,12 @@ def selftest(
     if not pool:
         raise Refused("no submission of the pool is left; give another --name, --shard or stage")
     kept = Results(results or Path(platformdirs.user_cache_dir("mlekit")) / "selftest.jsonl")
-    done = {(seen.name, seen.kind) for seen in kept.of(whole) if seen.rung == rung and seen.quick <= quick}
-    left = [entry for entry in pool if fresh or (str(entry), entry.kind) not in done]
-    if len(left) < len(pool):
+    done = {(seen.name, seen.kind, seen.seed) for seen in kept.of(whole) if seen.rung == rung and seen.quick <= quick}
+    asked = [(entry, seed) for entry in pool for seed in worlds(entry, in_worlds)]
+    left = [(entry, seed) for entry, seed in asked if fresh or (str(entry), entry.kind, seed) not in done]
+    if len(left) < len(asked):
         typer.echo(
-            f"{len(pool) - len(left)} of {len(pool)} were graded before (in {kept.path}); --fresh does it again",
+            f"{len(asked) - len(left)} of {len(asked)} were graded before (in {kept.path}); --fresh does it again",
             err=True,
         )
     began, told = time.monotonic(), list[Seen]()

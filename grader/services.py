@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import itertools
 import json
+import math
 import os
 import shutil
 import socket
@@ -19,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from grader.printable import one_line
 from grader.sandbox import Limits, Mount, Sandbox
 from grader.sandbox.base import Job, SandboxFault, Service
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
@@ -28,6 +31,7 @@ HOST = "127.0.0.1"
 SERVER_LIMITS = Limits(seconds=7200, memory_mb=2048, disk_mb=512)
 START_SECONDS, POLL_SECONDS = 120, 0.05
 MIGRATION_SECONDS = 300
+SUBFLOWS_DEEP, MOST_RUNS = 4, 200  # of what Prefect's server is asked about
 MAX_ANSWER = 8 << 20  # bytes of an answer of Prefect's server, which repeats what the submission told it
 PREFECT_QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true"}
 PREFECT_DATABASE = "prefect.db"
@@ -115,8 +119,14 @@ class Prefect:
         return {**found[0], "flow_name": flows[0].get("name") if flows else None}
 
     def task_runs(self, flow_run: str) -> list[dict[str, Any]]:
-        """The task runs of a flow run, as far as they have been recorded: that happens some seconds after."""
-        return self._filter("task_runs", {"flow_runs": {"id": {"any_": [flow_run]}}, "limit": 200})
+        """The task runs of a flow run and of the flows it called, as far as they have been recorded: that happens some seconds after."""
+        runs = called = [flow_run]
+        for _ in range(SUBFLOWS_DEEP):
+            wanted = {"flow_runs": {"parent_flow_run_id": {"any_": called}}, "limit": MOST_RUNS}
+            if not (called := [str(run.get("id")) for run in self._filter("flow_runs", wanted)]):
+                break
+            runs = [*runs, *called]
+        return self._filter("task_runs", {"flow_runs": {"id": {"any_": runs}}, "limit": MOST_RUNS})
 
     def _filter(self, what: str, question: dict[str, Any]) -> list[dict[str, Any]]:
         body = json.dumps(question).encode()
@@ -131,8 +141,8 @@ class Prefect:
             found = json.loads(text)
         except urllib.error.HTTPError:  # such as an id that is none
             return []
-        except (OSError, ValueError) as problem:
-            raise SandboxFault(f"Prefect's server did not answer: {problem}") from None
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as problem:
+            raise SandboxFault(f"Prefect's server did not answer: {one_line(str(problem), 300)}") from None
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
     def stop(self) -> None:
@@ -183,7 +193,7 @@ class Asking:
         for line in lines:
             if line.endswith(b"\n"):
                 self._read += len(line)
-                self._found.append(_answer(json.loads(line)))
+                self._found.append(_answer(line))
         return list(self._found)
 
     def stop(self) -> None:
@@ -278,8 +288,21 @@ class Control:
         self._service.stop(0)
 
 
-def _answer(line: dict[str, Any]) -> Answer:
-    return Answer(line["n"], line["sent"], line["done"], line["status"], line["headers"], line["body"], line["error"])
+def _answer(line: bytes) -> Answer:
+    """An answer as the client wrote it down. Raises SandboxFault: what it talks to may have taken it over."""
+    try:
+        said = json.loads(line)
+        found = Answer(*(said[name] for name in ("n", "sent", "done", "status", "headers", "body", "error")))
+        texts = [*found.headers, *found.headers.values(), found.body, found.error or ""]
+        if not all(isinstance(text, str) for text in texts) or type(found.request) is not int:
+            raise ValueError
+        if not all(isinstance(at, float) and math.isfinite(at) for at in (found.sent, found.done)):
+            raise ValueError
+        if found.status is not None and (type(found.status) is not int or not 0 <= found.status < 1000):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise SandboxFault("the client that asks the service wrote down what is no answer") from None
+    return found
 
 
 def _is_open(port: int) -> bool:

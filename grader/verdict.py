@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
+
+from grader.printable import one_line
+from grader.reading import small_text
 
 FORMAT = 1
 
@@ -198,10 +202,12 @@ class UnreadableGrade(ValueError):
 def read_grade(path: Path) -> Grade:
     """Read a grade; raises UnreadableGrade with a sentence for a person."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(small_text(path, MOST_BYTES))
     except (OSError, UnicodeDecodeError) as problem:
         raise UnreadableGrade(f"{path} cannot be read ({getattr(problem, 'strerror', None) or 'not UTF-8'})") from None
-    except (json.JSONDecodeError, RecursionError) as problem:
+    except RecursionError:
+        raise UnreadableGrade(f"{path} is not JSON: it is nested too deeply") from None
+    except ValueError as problem:  # also an integer of thousands of digits, which is no JSONDecodeError
         raise UnreadableGrade(f"{path} is not JSON: {problem}") from None
     try:
         return grade_from(data)
@@ -213,15 +219,16 @@ def grade_from(data: Any) -> Grade:
     """The grade that parsed JSON stands for; raises UnreadableGrade with the end of a sentence."""
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         given = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise UnreadableGrade(f"has format {given!r}; this kit reads format {FORMAT}")
+        raise UnreadableGrade(f"has format {_shown(given)}; this kit reads format {FORMAT}")
     try:
         return _grade(data)
-    except (TypeError, ValueError, KeyError, AttributeError) as problem:
-        raise UnreadableGrade(f"does not have the shape of a grade: {problem}") from None
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as problem:
+        said = "it is nested too deeply" if isinstance(problem, RecursionError) else one_line(str(problem), LONGEST)
+        raise UnreadableGrade(f"does not have the shape of a grade: {said}") from None
 
 
 def check_from(data: dict[str, Any]) -> CheckResult:
-    """The result that parsed JSON stands for; raises TypeError, ValueError or KeyError."""
+    """The result that parsed JSON stands for; raises TypeError, ValueError, KeyError, AttributeError or RecursionError."""
     level, outcome = Level(data["level"]), Outcome(data["outcome"])
     return _make(CheckResult, data, level=level, outcome=outcome, charts=tuple(_chart(c) for c in data["charts"]))
 
@@ -253,7 +260,7 @@ def _chart(data: dict[str, Any]) -> Chart:
 
 def _series(data: dict[str, Any]) -> Series:
     x, y = tuple(data["x"]), tuple(data["y"])
-    if len(x) != len(y) or any(isinstance(v, bool) or not isinstance(v, (int, float, str)) for v in (*x, *y)):
+    if len(x) != len(y) or not all(isinstance(v, str) or _is_number(v) for v in (*x, *y)):
         raise ValueError("a series of a chart has numbers or texts as x and equally many as y")
     return _make(Series, data, x=x, y=y)
 
@@ -262,6 +269,20 @@ def _level(value: str | None) -> Level | None:
     return None if value is None else Level(value)
 
 
+def _is_number(value: object) -> bool:
+    """Whether this is a number that can be counted with and shown: no whole number that is beyond all floats."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 64)
+
+
+def _shown(value: object) -> str:
+    """A value of a file as a message shows it, whatever that is."""
+    return one_line(_short.repr(value), LONGEST)
+
+
+LONGEST = 300  # characters of what a message shows of a file
+MOST_BYTES = 256 << 20  # of a grade
+_short = reprlib.Repr()
+_short.maxlevel = 2
 PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)}
 
 
@@ -270,10 +291,12 @@ def _make(kind: type[T], data: dict[str, Any], /, **over: Any) -> T:
     types = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in types:
-            raise ValueError(f"unknown key {name!r} in {kind.__name__}")
+            raise ValueError(f"unknown key {_shown(name)} in {kind.__name__}")
         allowed = PLAIN.get(types[name])
         if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
-            raise ValueError(f"{kind.__name__}.{name} is {value!r}, which is not of type {types[name]}")
+            raise ValueError(f"{kind.__name__}.{name} is {_shown(value)}, which is not of type {types[name]}")
+        if allowed and isinstance(value, (int, float)) and not isinstance(value, bool) and not _is_number(value):
+            raise ValueError(f"{kind.__name__}.{name} is a number too long to show")
         if types[name] == "tuple[str, ...]" and not all(isinstance(part, str) for part in value):
             raise ValueError(f"{kind.__name__}.{name} holds something that is not text")
     return kind(**values)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from grader import __version__
-from grader.reading import small_text
+from grader.reading import small_text, toml_of
 from grader.stages import Stage
 from grader.verdict import Grade, grade_from, write_atomically
 
@@ -151,7 +150,7 @@ def _declares(path: Path) -> bool:
     if (path.parent / STATE / "progress.toml").is_file():
         return True  # made by `new`: where its pyproject.toml is gone, the check says how to get it back
     try:
-        table = tomllib.loads(small_text(path))
+        table = toml_of(small_text(path))
     except (OSError, ValueError, RecursionError):
         return (
             path.is_file() and (path.parent / STATE).is_dir()

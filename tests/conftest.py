@@ -1,9 +1,11 @@
 """Settings that hold for all tests, and a bound for the long run: `-m study --minutes 45`."""
 
 import hashlib
+import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -29,6 +31,24 @@ def sandbox(request):
     made = choose(request.param, slots=3)
     yield made
     made.close()
+
+
+@pytest.fixture
+def very_deep(tmp_path):
+    """A folder with folders in it, deeper than Python calls and paths go, with one file of one address; how it lies, from the first."""
+    folder, here, depth = tmp_path / "very-deep", os.open(".", os.O_RDONLY), 1_200
+    folder.mkdir()
+    try:
+        os.chdir(folder)
+        for _ in range(depth):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("file").write_text("ana@x.example")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    yield folder, "d/" * depth + "file"
+    subprocess.run(["rm", "-rf", folder], check=True)  # pytest's own way calls itself
 
 
 def pytest_addoption(parser):

@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from poolkit import POOL, graded, mutants, said
-from test_pool import seed_of
+from poolkit import POOL, graded, said, seed_of
 
-from grader import doctor, home, stages
+from grader import doctor, home, pool, stages
 from grader.cli import Refused, rung_of
 from grader.engine import Plan, contained, grade
 from grader.sandbox import container, detect_engine
@@ -123,7 +122,7 @@ def test_what_the_sandbox_promises_it_keeps_in_a_container_too():
 
 WORDS = ("leaks_into_every_second_row", "needs_state_of_an_old_kernel", "sorts_its_answers")
 CASES = [
-    *(("01", mutant) for mutant in mutants() if mutant.stage == "01" and mutant.name in WORDS),
+    *(("01", mutant) for mutant in pool.mutants() if mutant.stage == "01" and mutant.name in WORDS),
     *(("01", POOL / "attacks" / name) for name in ("fork_bomb", "fills_the_disk", "reads_the_judge")),
 ]  # fmt: skip
 
@@ -191,7 +190,7 @@ def test_a_container_that_is_too_small_is_our_fault_and_says_so(monkeypatch):
 
 @engine
 def test_a_path_may_have_commas_and_blanks(tmp_path):
-    mutant = next(m for m in mutants() if m.stage == "01")
+    mutant = next(m for m in pool.mutants() if m.stage == "01")
     mutant.lay_down(folder := tmp_path / 'it, is "here"')
     result = graded(folder, "01", 5, "docker", only=mutant.kills)
     assert {c.outcome for c in result.checks} == {Outcome.FAIL}, said(result)

@@ -15,6 +15,7 @@ from grader import home
 from grader.contract.features import MAX_FEATURES, FeatureProblem, duration, parse_features, required
 from grader.world import build, draw_rows, write_data
 from grader.world.features import compute
+from grader.world.timely import BROKEN_ZONES, draw_definitions, draw_timely
 
 USECASE = home.datasets() / "usecase.toml"
 MORE = """
@@ -145,6 +146,12 @@ def test_wrong_definitions_are_refused_with_what_is_wrong(text, said):
     assert said in str(problem.value)
 
 
+@pytest.mark.parametrize("name", ["_", "7d", "_late_7d", "a" * 60])
+def test_a_name_is_of_letters_digits_and_underscores_in_any_order(name):
+    (feature,) = parse_features(f"feature = [{{ name = '{name}', kind = 'column', column = 'b' }}]")
+    assert feature.name == name
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -164,3 +171,25 @@ def test_definitions_that_the_data_does_not_have_are_a_problem(tmp_path, entry):
     rows = draw_rows(world, world.months[:1], 5, "features").table
     with pytest.raises(FeatureProblem, match="feature odd"):
         compute(parse_features(f"feature = [{{ name = 'odd', {entry} }}]"), USECASE, tmp_path, rows)
+
+
+@pytest.mark.parametrize("seed", [3, 11])
+def test_the_case_holds_what_seldom_happens(seed):
+    """Values of one time that became known at once, departures before their time, ages on the edge, long durations, nulls to count."""
+    case = draw_timely(build(seed), 0.5, 100)
+    flights = case.flights[case.flights["label_known_at"].notna()]
+    at_once = flights.duplicated(["origin", "sched_dep", "label_known_at"], keep=False)
+    assert at_once.mean() > 0.05
+    assert (flights["arr_time"] == flights["label_known_at"]).all()
+    delay = (flights["arr_time"] - flights["sched_arr"]).dt.total_seconds() / 60
+    assert delay.equals(flights["arr_delay_min"])  # no label is another
+    drawn = draw_definitions(case)
+    assert any(f.kind == "calendar" and f.part == "hour" and f.zone in BROKEN_ZONES for f in drawn)
+    assert any(f.kind == "count" and f.column == "wind_gust" for f in drawn)
+    spans = [f.max_age for f in drawn if f.kind in ("asof", "age")] + [
+        f.window for f in drawn if f.kind in ("mean", "count")
+    ]
+    assert sum(duration(span) > pd.Timedelta(days=32) for span in spans) >= 3
+    assert sum(sum(map(str.isdigit, span)) >= 4 for span in spans) >= 3
+    age = case.usual_rows(500).table["sched_dep"].dt.minute.isin([0, 15, 30])
+    assert age.sum() > 50

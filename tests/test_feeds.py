@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,10 +21,17 @@ from grader import home, stages
 from grader.contract.rules import BY_NAME
 from grader.world import feed_usecase, feeds, write_data
 from grader.world.build import build, stream
-from grader.world.feed_kinds import KINDS, LONGER, MANY_NULLS, PERSONAL, SOME_NULLS, SPOILED, UNUSUAL, draft_of
+from grader.world.feed_kinds import KINDS, LONGER, MANY_NULLS, PERSONAL, SOME_NULLS, SPOILED, TIMES, UNUSUAL, draft_of
 
 SEEDS = (5, 91_002)
-OTHER_ROWS = ("doubled_keys", "second_file", "last_months_flights", "last_months_weather", "empty_file")
+OTHER_ROWS = (
+    "doubled_keys",
+    "second_file",
+    "last_months_flights",
+    "last_months_weather",
+    "empty_file",
+    "empty_second_file",
+)
 USECASE = tomllib.loads((home.datasets() / "usecase.toml").read_text(encoding="utf-8"))
 
 
@@ -76,6 +84,10 @@ def differing(one: pa.Table, other: pa.Table) -> dict[str, set[int]]:
     return found
 
 
+def kind_of(type_: pa.DataType) -> str:
+    return "text" if pa.types.is_string(type_) else "number" if pa.types.is_floating(type_) else str(type_)
+
+
 def bytes_of(column: pa.ChunkedArray) -> list[object]:
     return (column.cast(pa.binary()) if pa.types.is_string(column.type) else column).to_pylist()
 
@@ -96,14 +108,15 @@ def test_a_spoiled_feed_differs_from_a_clean_one_where_it_says_and_nowhere_else(
         new = set(came.column_names) - set(clean[table].column_names)
         same = kind == "reals_for_whole_numbers"  # 7 is 7.0
         assert same or set(changed) - new == {f.column for f in faults if f.rule != "personal_data"}
-        assert new == {f.column for f in faults if f.rule == "personal_data"} or [f.rule for f in faults] == [
-            "renamed_column"
-        ]
+        if [f.rule for f in faults] not in (["renamed_column"], ["missing_column"]):
+            assert new == {f.column for f in faults if f.rule == "personal_data"}
+        elif faults[0].rule == "missing_column":
+            assert kind_of(came.schema.field(*new).type) != kind_of(clean[table].schema.field(faults[0].column).type)
         for fault in faults:
             if BY_NAME[fault.rule].scope == "row":
                 rows = set().union(*(set(f.rows) for f in faults if f.column == fault.column))
                 assert changed[fault.column] == rows
-                assert 0 < len(rows) < came.num_rows / 4
+                assert len(rows) == came.num_rows if kind == "all_in_lower_case" else 0 < len(rows) < came.num_rows / 4
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -114,6 +127,7 @@ def test_rows_with_doubled_keys_are_all_named_and_half_of_them_contradict_each_o
         frame = feed.tables[fault.table].to_pandas()
         twice = frame.duplicated(list(feeds.KEYS[fault.table]), keep=False)
         assert set(fault.rows) == set(twice.index[twice])
+        assert frame[list(feeds.KEYS[fault.table])].isna().any(axis=1)[list(fault.rows)].sum() >= 2
         exact = frame.duplicated(keep=False)
         assert 0 < exact.sum() < twice.sum()
         assert not (exact & ~twice).any()
@@ -137,6 +151,7 @@ def test_damaged_files_are_damaged_as_told(laid_down, seed):
     for kind, damage in {
         "file_cut_off": "cut",
         "rows_lost": "short",
+        "rows_added": "more",
         "file_not_there": "",
         "file_not_listed": "",
         "empty_file": "empty",
@@ -152,12 +167,54 @@ def test_damaged_files_are_damaged_as_told(laid_down, seed):
                 pq.read_table(path)
         elif damage == "short":
             assert 0 < pq.ParquetFile(path).metadata.num_rows < listed[f"{table}/{case.month}.parquet"]
+        elif damage == "more":
+            assert pq.ParquetFile(path).metadata.num_rows > listed[f"{table}/{case.month}.parquet"] > 0
         elif damage == "empty":
             assert pq.ParquetFile(path).metadata.num_rows == 0
         else:
             assert not path.exists()
             assert (f"{table}/{case.month}.parquet" in listed) == (kind == "file_not_there")
     assert not (folder / "feeds" / case.of_kind("no_manifest") / "manifest.json").exists()
+    parts = sorted((folder / "feeds" / case.of_kind("empty_second_file") / "weather").iterdir())
+    assert [pq.ParquetFile(path).metadata.num_rows == 0 for path in parts] == [False, True]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_manifest_does_not_list_files_by_their_names(laid_down, seed):
+    case, folder = laid_down(seed)
+    for kind in ("second_file", "two_files"):
+        listed = json.loads((folder / "feeds" / case.of_kind(kind) / "manifest.json").read_text())["files"]
+        paths = [file["path"] for file in listed if file["path"].startswith("flights")]
+        assert len(paths) == 2
+        assert paths != sorted(paths)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_clock_of_now_matters(laid_down, seed):
+    """Rows lie on both sides of `now`, and whoever reads its clock without its distance from UTC has some on the wrong side."""
+    case, _ = laid_down(seed)
+    now = pd.Timestamp(case.now)
+    misread = pd.Timestamp(case.now[:19] + "Z")
+    assert abs(now - misread) >= pd.Timedelta(hours=2)
+    for table, column in TIMES.items():
+        times = pd.concat(
+            [of_kind(case, kind).tables[table].to_pandas()[column] for kind in ("at_the_limits", "from_the_future")]
+        )
+        assert ((times > now) != (times > misread)).any()
+        assert (of_kind(case, "at_the_limits").tables[table].to_pandas()[column] <= now).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", ["nulls_in_weather", "some_nulls"])
+def test_most_nulls_of_real_numbers_come_as_nan(laid_down, kind, seed):
+    rows = of_kind(laid_down(seed)[0], kind).tables["weather"]
+    column = (
+        rows.column("temp")
+        if kind == "some_nulls"
+        else next(rows.column(fault.column) for fault in of_kind(laid_down(seed)[0], kind).faults)
+    )
+    nan = sum(value is not None and value != value for value in column.to_pylist())
+    assert nan > column.null_count > 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)

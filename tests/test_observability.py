@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
+import gzip
 import json
+import lzma
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +66,19 @@ def test_metrics_are_read_in_both_formats_and_what_is_wrong_is_said_of_each(read
     assert "EOF" in cut.problem
     assert "is there twice" in twice.problem
     assert "more than" in much.problem
+
+
+def test_texts_are_found_in_files_that_were_packed(reader, tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    for number, packing in enumerate((gzip, bz2, lzma)):
+        with packing.open(folder / f"log.{number}", "wb") as file:
+            file.write(f"asked by Somebody{number}, ".encode() * 100)
+    whole = (folder / "log.0").read_bytes()
+    (folder / "cut").write_bytes(whole[:-6])
+    (folder / "none").write_bytes(b"\x1f\x8b no archive")
+    found = set(reader.search(folder, [f"somebody{n}" for n in range(4)]))
+    assert found == {("log.0", "somebody0"), ("cut", "somebody0"), ("log.1", "somebody1"), ("log.2", "somebody2")}
 
 
 def test_objects_are_found_between_whatever_else_was_printed(reader, tmp_path):
@@ -157,6 +175,32 @@ def exchange(id="a", status=200, rows=(("1", 0.25),), sent=100.0, done=101.0, bo
     return stage.Exchange.of(request, Answer(0, sent, done, status, {}, text, None))
 
 
+def histogram(*times):
+    bounds = (0.1, 0.5, 1.0, 2.0, float("inf"))
+    within = [
+        ("mlekit_request_seconds_bucket", {"route": "/v1/predict", "le": str(b)}, float(sum(t <= b for t in times)))
+        for b in bounds
+    ]
+    return Metrics(samples=[*within, ("mlekit_request_seconds_sum", {"route": "/v1/predict"}, sum(times))])
+
+
+def test_requests_that_took_long_since_the_service_stood_still_are_missed():
+    waited = (1.7, 1.6, 0.1)
+    scrape = stage.Scrape(
+        "we asked", Answer(0, 0, 0, 200, {}, "", None), [exchange(done=100 + s) for s in waited], 0.0, 1.0
+    )
+    before = histogram(0.2)
+
+    def unseen(*times):
+        return stage.held_unseen(scrape, before, histogram(0.2, *times))
+
+    assert unseen(1.65, 1.55, 0.08) is None
+    assert unseen(1.65, 0.08, 0.08) is None  # those that had not been read yet
+    assert "all 3 requests within 0.1 s" in unseen(0.05, 0.05, 0.05)[0]
+    short = replace(scrape, exchanges=[exchange(done=100.2)])
+    assert stage.held_unseen(short, before, histogram(0.2, 0.2)) is None
+
+
 class Clock:
     """A record whose clocks agree."""
 
@@ -185,6 +229,21 @@ def test_a_log_is_held_against_each_answer():
         [right, ("b", "1", 100.5, None, None, 422)],
     ):  # fmt: skip
         assert stage.wrong_in(log(*wrong), exchanges, Clock()) is not None, wrong
+
+
+def test_rows_are_counted_between_answers_that_differ_in_their_rows():
+    found = log(
+        *((f"one-{n}", "1", 100.0 + n, "3", 0.5, 200) for n in range(40)),
+        *((f"two-{n}", row, 100.5 + n, "3", 0.5, 200) for n in range(40) for row in ("1", "2")),
+        *((f"refused-{n}", None, 100.25 + n, None, None, 422) for n in range(40)),
+    )
+    rows = Counter(at for id, times in found.times.items() if not id.startswith("refused") for at in times)
+    stretches = stage.stretches(found)
+    assert len(stretches) == len(stage.BOUNDS)
+    for start, end, right in stretches:
+        assert min(rows[start], rows[end]) > 0
+        assert rows[start] != rows[end]
+        assert right == sum(count for at, count in rows.items() if start <= at < end)
 
 
 COLUMNS = {
@@ -296,7 +355,8 @@ def test_questions_are_answered_from_entries(reference, tmp_path):
 
 
 @pytest.mark.parametrize("more", [("--question", "weather"), ("--question", "slowest", "--from", "yesterday"),
-                                  ("--question", "count", "--to", "2023-01-01T00:00:00"), ("--question", "rows_of_request")])  # fmt: skip
+                                  ("--question", "count", "--to", "2023-01-01T00:00:00"), ("--question", "rows_of_request"),
+                                  ("--question", "count", "--from", "2023-01-01"), ("--question", "count", "--from", "")])  # fmt: skip
 def test_questions_that_cannot_be_answered_are_refused(tmp_path, more):
     refusal = tmp_path / "refusal.json"
     ran = subprocess.run(

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
@@ -252,6 +253,22 @@ def test_months_arrive_after_the_history_and_not_in_the_order_of_the_calendar(ma
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
+def test_each_month_has_flights_that_are_to_come_and_the_first_is_put_right(made, seed):
+    found = made[seed]
+    for feed in found.feeds.values():
+        times = feed.tables["flights"].column("sched_dep").to_pylist()
+        to_come = {row for row, time in enumerate(times) if time > datetime.fromisoformat(found.now)}
+        assert 12 <= len(to_come) < 50
+        assert to_come <= feed.wrong_rows("flights")
+    before, after = (feed.tables["flights"].to_pylist() for feed in (found.feeds[found.order[0]], found.corrected))
+    assert found.corrected.status == "accepted"
+    ids = [{row["flight_id"] for row in rows if row["flight_id"]} for rows in (before, after)]
+    assert ids[1] < ids[0] or len(ids[0] - ids[1]) >= 30
+    distances = {row["flight_id"]: row["distance_miles"] for row in before}
+    assert sum(row["distance_miles"] - distances.get(row["flight_id"], -1) == 1 for row in after) >= 30
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
 def test_accepted_rows_are_those_that_are_not_wrong(made, seed):
     for feed in made[seed].feeds.values():
         for name in ("flights", "weather"):
@@ -347,11 +364,59 @@ def test_a_plan_of_failures_is_survivable_by_the_contract():
     assert len({json.dumps(plan) for plan in plans}) > 5
 
 
-def test_more_than_anybody_reads_in_prefects_server_is_no_fault_of_ours(monkeypatch):
+def prefect_that_says(monkeypatch, answers):
+    """A client of a Prefect server that gives these answers, by the kind of what is asked, and the questions it got."""
+    asked = []
+
+    def urlopen(request, timeout):
+        kind = request.full_url.split("/")[-2]
+        asked.append((kind, json.loads(request.data)))
+        return io.BytesIO(answers[kind].pop(0))
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     server = object.__new__(services.Prefect)
     server.url = "http://127.0.0.1:9/api"
-    monkeypatch.setattr(
-        urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"[" + b" " * services.MAX_ANSWER + b"]")
-    )
-    with pytest.raises(TooMuch, match="task_runs has more than 8 MB"):
+    return server, asked
+
+
+TOO_MUCH = b"[" + b" " * services.MAX_ANSWER + b"]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        ("flow_runs", {"flow_runs": [TOO_MUCH]}),
+        ("task_runs", {"flow_runs": [b"[]"], "task_runs": [TOO_MUCH]}),
+    ],
+)
+def test_more_than_anybody_reads_in_prefects_server_is_no_fault_of_ours(monkeypatch, kind, answers):
+    server, _ = prefect_that_says(monkeypatch, answers)
+    with pytest.raises(TooMuch, match=f"{kind} has more than 8 MB"):
         server.task_runs("x")
+
+
+def test_tasks_of_flows_that_a_flow_calls_are_asked_for_too(monkeypatch):
+    levels = [b'[{"id": "month 1"}, {"id": "month 2"}]', b'[{"id": "below"}]', b"[]"]
+    server, asked = prefect_that_says(monkeypatch, {"flow_runs": levels, "task_runs": [b'[{"name": "ingest-1"}]']})
+    assert server.task_runs("monthly") == [{"name": "ingest-1"}]
+    assert asked[-1][1]["flow_runs"]["id"]["any_"] == ["monthly", "month 1", "month 2", "below"]
+    endless, asked = prefect_that_says(monkeypatch, {"flow_runs": [b'[{"id": "again"}]'] * 99, "task_runs": [b"[]"]})
+    assert endless.task_runs("calls itself") == []
+    assert len(asked) < 10
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "said"),
+    [
+        ("2024-05-01T10:00:00Z", "2024-05-01T10:00:30.5+00:00", ""),
+        ("2024-05-01T10:00:21Z", "2024-05-01T10:00:30Z", "began 20.0 s after"),
+        ("2024-05-01T10:00:00Z", "2024-05-01T10:00:15Z", "had ended 5.0 s before"),
+        (None, "2024-05-01T10:00:30Z", "no beginning"),
+        ("soon", "later", "no beginning"),
+    ],
+)
+def test_a_flow_run_has_to_be_there_while_the_source_is_asked(began, ended, said):
+    first = datetime(2024, 5, 1, 10, 0, 1, tzinfo=UTC).timestamp()
+    calls = [services.Call("a", first, "503"), services.Call("a", first + 19, "whole")]
+    problem = stage._elsewhen({"start_time": began, "end_time": ended}, calls)
+    assert (said in problem) if said else not problem, problem

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import tomllib
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader import stores
+from grader import home, stores
 from grader.checks import challengers
+from grader.checks import s06_registry as stage
 from grader.checks.challengers import Setting
 from grader.contract import OutputProblem, parse_output, read_manifest
 from grader.contract.outputs import AuditRecord, GateDecision
@@ -29,7 +33,7 @@ def flights(seed: int, strength: float = 0.5, levels: int | None = None):
     """A feature table, labels and a model's probabilities: honest, of some strength, perhaps with few different values."""
     draw = np.random.default_rng(seed)
     table = pd.DataFrame({
-        "carrier": draw.choice(["AA", "B6", "UA"], ROWS), "origin": draw.choice(["JFK", "LGA", "EWR"], ROWS),
+        "carrier": draw.choice(["AA", "B6", "UA"], ROWS), "origin": draw.choice(["JFK", "LGA", "EWR"], ROWS, p=[0.43, 0.14, 0.43]),
         "dest": draw.choice(["LAX", "BOS", "ORD", "MIA"], ROWS), "dep_hour": draw.integers(5, 23, ROWS).astype(float),
         "dep_dow": draw.integers(0, 7, ROWS), "wx_temp": draw.normal(50, 20, ROWS).round(2),
         "tail_last_age": np.where(draw.random(ROWS) < 0.4, np.nan, draw.integers(60, 3000, ROWS) / 60),
@@ -48,14 +52,21 @@ def test_challengers_are_what_they_are_said_to_be_whatever_the_model(seed, stren
     at = challengers.gate(*flights(seed, strength, levels))
     base, found = challengers.champion(at), challengers.line_up(at, seed)
     slice_ = found["slice"]
-    assert slice_.slice is not None
-    there = slice_.slice.removeprefix("origin=")
+    assert len(slice_.slices) == 2
+    assert "origin=LGA" in slice_.slices  # the small one
     assert at.lead(found["best"].setting, base) > at.lead(found["lucky"].setting, base) > 0
     assert at.lead(found["lucky"].setting, base) < 1
     assert at.lead(slice_.setting, base) > 3
-    assert at.lead(slice_.setting, base, there) < -5
+    for name in slice_.slices:
+        low, high = challengers.bars(at, slice_, base, name)
+        assert low < high < at.log_loss(slice_.setting, challengers.airport(name))
+        assert at.lead(slice_.setting, base, challengers.airport(name)) < -5
+    (fine,) = {"JFK", "LGA", "EWR"} - {challengers.airport(name) for name in slice_.slices}
+    assert at.lead(slice_.setting, base, fine) > 0
     assert at.auc(found["leaky"].setting) >= 0.95
     assert at.calibration(found["uncalibrated"].setting) >= 0.13
+    assert at.auc(found["blatant"].setting) >= 0.95
+    assert at.calibration(found["blatant"].setting) >= 0.13
     assert {case.refused for case in found.values()} == {
         None, "not_better", "too_good", "slice", "calibration", "latency", "schema",
     }  # fmt: skip
@@ -88,6 +99,24 @@ def test_a_setting_that_changes_nothing_keeps_the_order():
     there = at.of(Setting(noise=1.0, within="JFK")) != at.of(Setting())
     assert np.array_equal(there, (table["origin"] == "JFK").to_numpy())
     assert at.auc(replace(Setting(), gain=0.5)) > at.auc(Setting())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_airport_has_few_flights_and_the_model_another_name(seed, tmp_path):
+    origin = np.repeat(["JFK", "LGA", "EWR"], 1_000)
+    delay = [None if row % 20 == 0 else float(row) for row in range(3_000)]
+    pq.write_table(
+        pa.table({"origin": origin, "arr_delay_min": pa.array(delay, pa.float64())}), tmp_path / "month.parquet"
+    )
+    stage.thin_out(tmp_path / "month.parquet", seed)
+    left = pd.read_parquet(tmp_path / "month.parquet").dropna().groupby("origin").size().sort_values()
+    assert 300 < left.iloc[0] < 500
+    assert left.iloc[1:].tolist() == [950, 950]
+    (tmp_path / "usecase.toml").write_bytes((home.datasets() / "usecase.toml").read_bytes())
+    name = stage.name_the_model(tmp_path / "usecase.toml", seed)
+    assert (
+        tomllib.loads((tmp_path / "usecase.toml").read_text(encoding="utf-8"))["model_name"] == name != stage.MODEL_NAME
+    )
 
 
 @pytest.mark.parametrize(

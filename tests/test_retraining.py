@@ -24,6 +24,7 @@ from grader.checks import charts, statistics
 from grader.checks import s11_retraining as stage
 from grader.checks.s06_registry import Registered
 from grader.contract.outputs import LoopAnswer, OutputProblem, parse_output
+from grader.inplace import Written
 from grader.report import plots
 from grader.sandbox.reader import INSIDE
 from grader.verdict import Series
@@ -79,6 +80,15 @@ def test_in_no_story_two_things_hide_each_other(story):
     )
     assert story.order > story.settling[-1] + 1
     assert story.order not in (story.wrong, story.wrong + 1)
+    assert 2 <= story.again <= story.change
+    assert story.again not in (
+        story.wrong,
+        story.wrong + 1,
+        story.corrected,
+        story.lacking,
+        story.lacking + 1,
+        story.down,
+    )
     judged = [step for step in range(story.change + stage.SETTLED, STEPS + 2) if step <= story.order]
     assert len(judged) >= 2  # months in which the champions are looked at closely
 
@@ -151,7 +161,7 @@ def test_the_year_without_the_change_is_the_same_up_to_it(season):
 def test_an_order_is_for_days_that_nobody_else_would_choose(season):
     days = season.flights["sched_dep_local"].str.slice(0, 10)
     start, end = season.ordered
-    assert days.min() < start < end < days[days < season.month(1)].max()
+    assert days.min() < start < season.month(1) < end < season.month(season.story.change)
     assert (pd.Timestamp(end) - pd.Timestamp(start)).days > 35
 
 
@@ -191,7 +201,7 @@ def test_a_step_names_the_newest_month_and_the_one_before(season):
         assert ("order" in message) == (step == story.order)
         assert message["now"] > f"{season.month(step)}-28"
     start, end = season.message(story.order)["order"].values()
-    assert (start[:7], end[:7]) == (season.history[0], season.history[-1])
+    assert (start[:7], end[:7]) == (season.history[0], season.month(story.again - 1))
 
 
 def read(folder, month):
@@ -205,6 +215,8 @@ def test_the_source_has_what_has_been_named_and_no_day_too_many(season, tmp_path
         assert sorted(path.name for path in tmp_path.iterdir()) == [season.month(n) for n in range(1, step + 1)]
         if step == story.lacking:
             continue
+        if step == story.again:
+            assert replay.GONE not in read(tmp_path, season.month(step - 1))
         newest = read(tmp_path, season.month(step))
         whole = season.flights[season.world.month_of(season.flights) == season.month(step)]
         days = newest["sched_dep_local"].str.slice(8, 10).astype(int)
@@ -463,6 +475,37 @@ def test_what_was_made_is_told_by_the_registry_and_an_order_is_no_training_of_it
     assert found.retrainings == [season.story.change]
     assert not found.own(season.story.order)
     assert played(season, {0: 1, season.story.order: 1}).own(season.story.order)
+
+
+@pytest.mark.parametrize(
+    ("noted", "right"),
+    [
+        (["1", "2", "3", "4"], True),
+        (["1", "3", "4"], True),
+        (["1", "2", "3", "2", "3", "4"], True),
+        (["1", "3", "2", "4"], True),
+        (["1", "2", "4"], False),
+        (["1", "4"], False),
+        (["1", "2", "3"], False),
+        (["1", "2", "3", "4", "2"], False),
+        (["1", "4", "3", "4"], False),
+    ],
+)
+def test_several_champions_of_one_step_may_be_noted_one_after_the_other(season, noted, right):
+    found = played(season, {0: 1, season.story.change: 2})
+    assert stage.leads_to(noted, found) == right
+
+
+def test_a_file_that_is_written_in_place_is_told_from_one_that_is_moved_there(tmp_path):
+    written = Written(tmp_path)
+    (tmp_path / "0.part").write_text("{}")
+    (tmp_path / "0.part").rename(tmp_path / "0.json")
+    os.link(tmp_path / "0.json", tmp_path / "1.json")
+    assert set(written.names()) <= {"0.part"}
+    (tmp_path / "2.json").write_text("{}")
+    assert written.names() == (["2.json"] if sys.platform == "linux" else [])
+    written.close()
+    assert written.names() == []
 
 
 def test_many_versions_are_in_the_order_of_their_numbers(season):

@@ -12,12 +12,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from clikit import mlekit
 
-from grader import pool, stages
+from grader import home, pool, stages
 from grader.pool import Entry, Kind
-from grader.selftest import Rate, Results, Seen, Summary, kit_digest, problem, shard
+from grader.selftest import Rate, Results, Seen, Summary, judged_by, kit_digest, problem, shard, worlds
 from grader.selftest_page import lines, page
 from grader.verdict import Outcome
 
@@ -65,8 +66,10 @@ def test_an_interval_is_exact():
 
 
 def seen(entry: Entry, outcomes: dict[str, Outcome], **more) -> Seen:
-    found = Seen(str(entry), entry.kind, entry.stage, 5, "bubblewrap", kit_digest(), entry.digest, outcomes, dict.fromkeys(outcomes, 1.0),
-                 2.0, False, problem(entry, outcomes, False))  # fmt: skip
+    found = Seen(
+        str(entry), entry.kind, entry.stage, 5, "bubblewrap", kit_digest(entry.stage), entry.digest, outcomes,
+        dict.fromkeys(outcomes, 1.0), 2.0, False, problem(entry, outcomes, False),
+    )  # fmt: skip
     return replace(found, **more)
 
 
@@ -85,12 +88,18 @@ def test_rates_and_matrix():
     strayed = found.strayed([one, two, right])
     assert {check: (rate.times, rate.of) for check, rate in strayed.items()} == {a: (1, 2), b: (1, 2), c: (0, 2)}
     assert found.noticed_by()[a] == [str(one), str(two)]
-    assert a not in found.redundant()
-    assert b in found.redundant()
+    needed = found.needed([one, two, right, mutant("three", (c,))])
+    assert (needed[a], needed[b], needed[c]) == (True, False, None)
+    asked_in_part = replace(
+        found, seen=(seen(two, {b: FAIL}, quick=True), seen(mutant("four", (c,)), {c: FAIL}, quick=True))
+    )
+    needed = asked_in_part.needed([two, mutant("four", (c,))])
+    assert (needed[b], needed[c]) == (False, True)
     told = "\n".join(lines(found, [one, two, right]))
     assert "wrong ones accepted: 1 of 2" in told
     assert "mutant 01-two (world 5): not noticed by" in told
-    made = page(found, [one, two, right])
+    made = page(found, [one, two, right, Entry(Kind.ATTACK, "01", "floods", family="stores")])
+    assert "| stores | 1 | 0 | 0 |" in made
     assert f"| `{a}` |  | 2 | yes | 1 of 2" in made
     assert "- reference `reference 01`, world 5: right, and not passed" in made
 
@@ -106,7 +115,29 @@ def test_results_of_another_kit_or_of_what_has_changed_do_not_count(tmp_path):
     with kept.path.open("a") as file:
         file.write('{"half')
     assert kept.of([entry]) == [good]
+    kept.add(replace(good, quick=True))
+    assert kept.of([entry]) == [good]
     assert kept.of([replace(entry, kills=frozenset({"b"}))]) == []
+
+
+LOADED = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*(module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "grader" and module.__file__), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("stage", ["01", "08", "11"])
+def test_a_verdict_depends_on_all_that_is_loaded_for_it_and_not_on_the_rest_of_the_kit(stage):
+    told = set(judged_by(stage))
+    modules = ["engine.worker", "engine.plugin", "engine.supervisor", f"checks.{stages.find(stage).module}"]
+    line = [sys.executable, "-c", LOADED, *(f"grader.{module}" for module in modules)]
+    loaded = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {Path(file) for file in loaded} <= told
+    assert {home.PACKAGE / "sandbox" / "inside" / "read.py", stages.find(stage).folder / "stage.toml"} <= told
+    assert not {"s10_monitoring.py", "breaking.py", "selftest_page.py", "cli.py"} & {path.name for path in told}
+    assert len({kit_digest(other.id) for other in stages.all_stages()}) == len(stages.all_stages())
 
 
 def test_shards_are_all_of_it_and_each_has_some_of_each_stage():
@@ -115,6 +146,17 @@ def test_shards_are_all_of_it_and_each_has_some_of_each_stage():
     assert sorted(str(e) for part in parts for e in part) == sorted(map(str, whole))
     for part in parts:
         assert {entry.stage for entry in part} == {stage.id for stage in stages.all_stages()}
+
+
+def test_right_submissions_are_graded_in_as_many_worlds_as_one_likes():
+    right = Entry(Kind.REFERENCE, "01", "01")
+    assert len(set(worlds(right, 4))) == 4
+    assert worlds(right, 4)[:2] == worlds(right, 2)
+    assert worlds(right, 1) == [right.seed]
+    assert worlds(mutant(), 4) == [mutant().seed]
+    told = lines(Summary(tuple(seen(right, {NAMES[0]: PASS}, seed=seed) for seed in worlds(right, 4))), [right])
+    assert told[0] == "graded: 1 of 1 references in 4 worlds"
+    assert told[2].startswith("right ones rejected: 0 of 4 (")
 
 
 def test_entries_of_the_pool_are_what_they_say():
@@ -126,12 +168,7 @@ def test_entries_of_the_pool_are_what_they_say():
         assert {known[check] for check in named} <= {entry.stage}, entry
         if entry.kind is Kind.MUTANT:
             assert entry.kills, entry
-    folders = {
-        path.name
-        for part in ("attacks", "leaks")
-        for path in (Path(pool.home.pool()) / part).iterdir()
-        if path.is_dir()
-    }
+    folders = {path.name for part in ("attacks", "leaks") for path in (home.pool() / part).iterdir() if path.is_dir()}
     assert folders == {Path(entry.folder).name for entry in pool.attacks() if entry.folder}
 
 
@@ -180,34 +217,44 @@ def test_what_cannot_be_asked_is_told(given, words, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def begun(folder: Path) -> subprocess.Popen[str]:
+    """A run of several mutants, one at a time, in a process group of its own; its results go into the file r."""
+    line = ["selftest", "01", "--name", "01-", "--results", str(folder / "r"), "--jobs", "1", "--quick"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "grader", *line], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
 def test_an_interrupted_run_keeps_what_it_has_and_says_how_to_go_on(tmp_path):
-    line = [
-        sys.executable,
-        "-m",
-        "grader",
-        "selftest",
-        "01",
-        "--name",
-        "01-",
-        "--results",
-        str(tmp_path / "r"),
-        "--jobs",
-        "1",
-        "--quick",
-    ]
-    running = subprocess.Popen(
-        line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-    )
+    running = begun(tmp_path)
     assert running.stderr is not None
     assert re.match(r"1/\d+ ", running.stderr.readline())
     time.sleep(2)
-    running.send_signal(signal.SIGINT)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of the group
     rest = running.stderr.read()
     assert running.wait(60) in (0, 1)
     assert "the same command goes on" in rest
     assert "Traceback" not in rest, rest
     assert (tmp_path / "r").read_text().count("\n") >= 1
+
+
+def test_gradings_end_with_a_run_that_is_killed(tmp_path):
+    """As a time limit of CI does it: the run alone gets the signal."""
+    running = begun(tmp_path)
+
+    def below() -> list[psutil.Process]:
+        return psutil.Process(running.pid).children(recursive=True)
+
+    until = time.monotonic() + 60
+    while not any("grader.engine.worker" in " ".join(child.cmdline()) for child in below()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    mine = below()
+    running.kill()
+    running.wait()
+    _, left = psutil.wait_procs(mine, timeout=30)
+    assert not left, [child.cmdline() for child in left]
 
 
 def test_a_run_that_has_no_minute_left_grades_nothing(tmp_path):

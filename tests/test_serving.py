@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 
 import numpy as np
 import pandas as pd
@@ -45,59 +45,60 @@ BOMB = gzip.compress(b" " * (50 << 20))
 
 def misbehave(connection: socket.socket) -> None:
     """Answer one request as its path says."""
-    with closing(connection):
-        path = connection.recv(65536).split(b" ")[1].decode()
-        send = connection.sendall
-        match path:
-            case "/whole":
-                send(HEAD + b"X-Request-ID: abc\r\nContent-Length: 2\r\n\r\n{}")
-            case "/silent":
-                time.sleep(3)
-            case "/drip":
-                send(HEAD + b"Content-Length: 1000\r\n\r\n")
-                for _ in range(30):
-                    time.sleep(0.1)
-                    send(b" ")
-            case "/endless":
-                send(HEAD + b"\r\n")
-                while True:
-                    send(b"x" * 65536)
-            case "/redirect":
-                send(b"HTTP/1.1 302 Found\r\nLocation: /whole\r\nContent-Length: 0\r\n\r\n")
-            case "/bomb":
-                send(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB)
-            case "/short":
-                send(HEAD + b"Content-Length: 1000\r\n\r\n{")
-            case "/garbage":
-                send(b"\x00\xff no HTTP at all\r\n\r\n")
-            case "/headers":
-                send(b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"y" * 200_000 + b"\r\n\r\n")
-            case "/binary":
-                send(HEAD + b"Content-Length: 3\r\n\r\n\xff\x00\x1b")
+    path = connection.recv(65536).split(b" ")[1].decode()
+    send = connection.sendall
+    match path:
+        case "/whole":
+            send(HEAD + b"X-Request-ID: abc\r\nContent-Length: 2\r\n\r\n{}")
+        case "/silent":
+            time.sleep(3)
+        case "/drip":
+            send(HEAD + b"Content-Length: 1000\r\n\r\n")
+            for _ in range(30):
+                time.sleep(0.1)
+                send(b" ")
+        case "/endless":
+            send(HEAD + b"\r\n")
+            while True:
+                send(b"x" * 65536)
+        case "/redirect":
+            send(b"HTTP/1.1 302 Found\r\nLocation: /whole\r\nContent-Length: 0\r\n\r\n")
+        case "/bomb":
+            send(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB)
+        case "/short":
+            send(HEAD + b"Content-Length: 1000\r\n\r\n{")
+        case "/garbage":
+            send(b"\x00\xff no HTTP at all\r\n\r\n")
+        case "/headers":
+            send(b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"y" * 200_000 + b"\r\n\r\n")
+        case "/binary":
+            send(HEAD + b"Content-Length: 3\r\n\r\n\xff\x00\x1b")
+
+
+@contextmanager
+def serving(answer):
+    """A server that answers each connection by a function of it, in a thread of its own; its URL."""
+
+    def quietly(connection: socket.socket) -> None:
+        with closing(connection), suppress(OSError):
+            answer(connection)
+
+    def serve() -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                connection, _ = listening.accept()
+                threading.Thread(target=quietly, args=(connection,), daemon=True).start()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 @pytest.fixture
 def hostile():
     """A server that does harm, one connection a request; its URL."""
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=_quietly, args=(connection,), daemon=True).start()
-
-    def _quietly(connection: socket.socket) -> None:
-        try:
-            misbehave(connection)
-        except OSError:
-            pass
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    listening.close()
+    with serving(misbehave) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,31 @@ def test_requests_are_made_in_turn_counted_and_stopped(client, hostile):
     assert load.over()
 
 
+def test_what_comes_unasked_on_a_kept_connection_is_no_answer(client):
+    def answer(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            connection.sendall(HEAD + b"Content-Length: 5\r\n\r\ntrue ")
+            time.sleep(0.02)
+            connection.sendall(HEAD + b"Content-Length: 5\r\n\r\nfalse")
+
+    with serving(answer) as url:
+        answers = client.ask(url, [Request("GET", "/")], count=4, pause=0.2).answers()
+    assert [answer.body for answer in answers] == ["true "] * 4
+
+
+def test_the_client_goes_by_several_names(client):
+    names = set()
+
+    def answer(connection: socket.socket) -> None:
+        lines = connection.recv(65536).decode().splitlines()
+        names.add(next(line for line in lines if line.lower().startswith("user-agent:")))
+        connection.sendall(HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    with serving(answer) as url:
+        assert len(client.ask(url, [Request("GET", "/")], count=40).answers()) == 40
+    assert len(names) > 2
+
+
 def test_a_refused_connection_is_an_answer_of_its_kind(client):
     port = services.free_port()
     (answer,) = client.ask(f"http://127.0.0.1:{port}", [Request("GET", "/healthz")]).answers()
@@ -184,6 +210,7 @@ def got(status: int, body: str) -> Answer:
         ("not json", "no JSON"),
         ('{"ready": NaN}', "no JSON"),
         ("[" * 100_000, "no JSON"),
+        ('{"ready": false, "ready": true}', "the key 'ready' twice"),
         ('{"ready": "yes"}', "ready is 'yes'"),
         ('{"ready": false}', "reason has to say why"),
         ("[]", "an object with keys"),
@@ -217,9 +244,13 @@ def test_rows_become_json_as_the_contract_has_it():
     table = draw_rows(world, world.months[2:3], 40, "json").table
     rows = asking.rows_of(stage.odd_rows(table))
     assert json.loads(asking.question(rows).body)["rows"] == rows
-    assert {row["row_id"] for row in rows[-8:]} == {f"odd-{number}" for number in range(8)}
-    assert rows[-8]["tailnum"] is None
-    assert rows[-7]["sched_arr"] is None
+    odd = rows[-stage.ODD :]
+    assert [row["row_id"] for row in odd] == [f"odd-{number}" for number in range(stage.ODD)]
+    assert odd[0]["tailnum"] is None
+    assert odd[1]["sched_arr"] is None
+    assert odd[8]["sched_arr"] < odd[8]["sched_dep"]
+    assert odd[9]["origin"] == odd[9]["dest"]
+    assert odd[10]["carrier"] == ""
     for row in rows:
         assert pd.Timestamp(row["sched_dep"]).tz is not None
         assert type(row["flight_no"]) is int
@@ -228,10 +259,47 @@ def test_rows_become_json_as_the_contract_has_it():
 def test_every_wrong_request_is_wrong_in_one_way_and_has_a_right_neighbour():
     row = asking.rows_of(draw_rows(build(5), build(5).months[2:3], 1, "wrong").table)[0]
     wrong = stage.wrong_requests(row)
-    assert len({says for says, _, _ in wrong}) == len(wrong) == 24
-    assert sum(name is not None for _, _, name in wrong) >= 12
+    assert len({says for says, _, _ in wrong}) == len(wrong) == 27
+    assert sum(len(names) == 1 for _, _, names in wrong) >= 12
+    assert sum(len(names) == 2 for _, _, names in wrong) == 2
     right = asking.question([row]).body
     assert all(request.body != right for _, request, _ in wrong)
+    long = stage.long_question([row]).body
+    assert json.loads(long) == json.loads(right)
+    assert (1 << 20) - 2000 < len(long) < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("header", "right"),
+    [
+        ("1", True),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", True),
+        ("", False),
+        ("soon", False),
+        ("-1", False),
+        ("1.5 s", False),
+    ],
+)
+def test_when_to_ask_again_is_told_in_seconds_or_as_a_date(header, right):
+    assert stage.says_when(Answer(0, 0.0, 0.0, 503, {"retry-after": header}, "", None)) == right
+
+
+def test_a_body_is_sent_in_chunks_without_its_length(client):
+    heard = []
+
+    def answer(connection: socket.socket) -> None:
+        data = b""
+        while not data.endswith(b"0\r\n\r\n"):
+            data += connection.recv(65536)
+        heard.append(data.lower())
+        connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
+
+    with serving(answer) as url:
+        asked = Request("POST", "/", b"some text", {"Transfer-Encoding": "chunked"})
+        assert [a.status for a in client.ask(url, [asked]).answers()] == [200]
+    assert b"transfer-encoding: chunked" in heard[0]
+    assert b"content-length" not in heard[0]
+    assert b"some text" in heard[0]
 
 
 def test_all_turns_at_once_means_that_nobody_else_has_one():

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from grader import home, stores
+from grader import stores
 from grader.reading import walk
 from grader.sandbox import choose, detect
 from grader.sandbox.reader import Reader, Unreadable
@@ -56,22 +56,11 @@ A_RUN = (
 )
 
 
-def test_folders_deeper_than_python_calls_go_are_copied(tmp_path):
-    earlier, here = tmp_path / "earlier", os.open(tmp_path, os.O_RDONLY)
-    earlier.mkdir()
-    try:
-        os.chdir(earlier)
-        for _ in range(1_200):
-            Path("d").mkdir()
-            os.chdir("d")
-        Path("file").write_text("x")
-    finally:
-        os.fchdir(here)
-        os.close(here)
-        os.chdir(home.kit_home())
+def test_folders_deeper_than_python_calls_go_are_copied(very_deep, tmp_path):
+    earlier, _ = very_deep
     stores.copy_files(earlier, tmp_path / "copy")
     assert [names for _, _, names in walk(tmp_path / "copy") if names] == [["file"]]
-    subprocess.run(["rm", "-rf", str(earlier), str(tmp_path / "copy")], check=True)  # pytest's own way calls itself
+    subprocess.run(["rm", "-rf", tmp_path / "copy"], check=True)
 
 
 def test_a_file_with_a_hole_that_is_larger_than_the_disk_is_no_fault_of_ours(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What the reference of stage 05 does with months that are missing, empty, doubled or to come."""
+"""What the reference of stage 05 does with months that are missing, empty, doubled or to come, and how its files are changed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from grader import home, world
+from grader.checks.s05_tracking import _other_comment
 from grader.world import write_data
 
 
@@ -86,3 +87,19 @@ def test_ages_count_by_the_calendar(package):
     settings = replace(package[0].Config(7, date(2013, 1, 1), date(2013, 2, 28)))
     found = [(str(s.train_end), later) for s, later in staleness.histories(settings, ["2013-01", "2013-02", "2013-04"])]
     assert found == [("2013-02-28", ["2013-04"])]
+
+
+@pytest.mark.parametrize(
+    ("program", "changed"),
+    [
+        (b"import os\n\nx = 1  # is one\n", b"import os\n\nx = 1  # is onx\n"),
+        (b"import os\n\nx = 1  # prefix\n", b"import os\n\nx = 1  # prefiy\n"),
+        (b"# -*- coding: utf-8\nx = 1\n", b""),  # it would do something
+        (b'x = """\n\n# no comment\n"""\n', b""),
+        (b"def x(:\n", b""),
+        (b"", b""),
+        (b"\xff\n\n# e\n", b""),
+    ],
+)
+def test_another_comment_is_as_long_and_does_nothing(program, changed):
+    assert _other_comment(program) == changed

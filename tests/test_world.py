@@ -17,7 +17,7 @@ from grader.checks import yardstick
 from grader.world import build, draw_rows, folder_hash, seed_from_secret, table_hash, write_data
 from grader.world import verify as verification
 from grader.world.build import _shift, public_tables, true_chances
-from grader.world.layout import AFTER_DEPARTURE, scrambled
+from grader.world.layout import AFTER_DEPARTURE, exchange_schedules, scrambled, with_many_just_in_time
 from grader.world.verify import verify_datasets, verify_folder
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -342,3 +342,30 @@ def test_the_true_chances_are_those_of_the_labels(world):
     tenths = pd.cut(chance, np.linspace(0, 1, 11))
     gap = landed.groupby(tenths, observed=True)["late"].mean() - chance.groupby(tenths, observed=True).mean()
     assert gap.abs().max() < 0.03
+
+
+def test_many_flights_are_just_in_time_and_none_is_late_for_it(world):
+    other = with_many_just_in_time(world).flights
+    before, after = yardstick.labelled(world.flights), yardstick.labelled(other)
+    assert after["late"].equals(before["late"])
+    just = after["arr_delay_min"].eq(15)
+    assert just.mean() > 0.08 > before["arr_delay_min"].eq(15).mean()
+    moved = after["arr_time"] - before["arr_time"]
+    assert moved.dt.total_seconds().div(60).equals(after["arr_delay_min"] - before["arr_delay_min"])
+    assert after["label_known_at"].equals(after["arr_time"])
+    assert other[~other["outcome"].eq("flown")].equals(world.flights[~world.flights["outcome"].eq("flown")])
+
+
+def test_another_schedule_flies_everywhere_about_as_often(folder, tmp_path):
+    path = tmp_path / "flights.parquet"
+    shutil.copy(next((folder / "flights").glob("*.parquet")), path)
+    before = pd.read_parquet(path)
+    exchange_schedules(path, np.random.default_rng(1))
+    after = pd.read_parquet(path)
+    counts = after["dest"].value_counts()
+    assert counts.max() < 0.5 * before["dest"].value_counts().max()
+    assert set(after["dest"]) <= set(before["dest"])
+    schedule = ["carrier", "flight_no", "tailnum", "dest", "distance_miles"]
+    assert after.drop(columns=schedule).equals(before.drop(columns=schedule))
+    known = before[["dest", "distance_miles", "origin"]].groupby("dest")["distance_miles"].agg(set)
+    assert all(distance in known[dest] for dest, distance in zip(after["dest"], after["distance_miles"], strict=True))

@@ -37,7 +37,9 @@ def value_of(answer: Answer, status: int, what: str) -> Any:
     if coded := answer.headers.get("content-encoding"):
         raise Fault(f"{what}; its answer is encoded ({coded!r}), and we said that we take it as it is")
     try:
-        return json.loads(answer.body, parse_constant=_no_number)
+        return json.loads(answer.body, parse_constant=_no_number, object_pairs_hook=_each_once)
+    except _Twice as problem:
+        raise Fault(f"{what}; its answer has the key {problem.key[:80]!r} twice in one object") from None
     except (ValueError, RecursionError):
         raise Fault(f"{what}; its answer is no JSON: {answer.body[:120]!r}") from None
 
@@ -63,6 +65,21 @@ def predicted(answer: Answer, rows: Sequence[Mapping[str, Any]], what: str) -> P
             "in another order" if sorted(ids) == sorted(row["row_id"] for row in rows) else "not those that were asked"
         )
         raise Fault(f"{what}; its answer has {len(ids)} predictions for {len(rows)} rows, {why}")
+    return found
+
+
+class _Twice(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; one that names a key twice says another thing to each reader."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
     return found
 
 

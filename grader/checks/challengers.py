@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 # of the best one: the largest with which it is still credible; the better has half
 GAINS = (0.14, 0.12, 0.1, 0.08, 0.06, 0.04, 0.02)
-SLICE_NOISES, SLICE_GAINS = (1.0, 1.3, 1.6, 2.0, 2.5, 3.0), (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+SLICE_NOISE, SLICE_GAINS = 0.6, (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+FEWEST = 300  # flights of a slice that has to be looked at
+SLICE_HARMS = (0.06, 0.09, 0.13, 0.17, 0.22, 0.3)
+AWRY = 0.2  # by which mean probability and late rate of a leaky challenger lie apart that is badly calibrated as well
 BLURS = (0.2, 0.35, 0.5, 0.7)
 LUCKY_NOISE, LUCKY_TRIES = 0.05, 400
 LEAK, WORSE, PAUSE = 3.0, 0.9, 20.0
@@ -32,8 +35,9 @@ class Setting:
     """What a challenger changes.
 
     In logits, z becomes slope z + shift + gain toward what happened + blur and noise times numbers of the row's own that are normally
-    distributed, those of blur the same in all challengers. With `within`, noise is for that airport only and gain for all others. It
-    waits `pause` times what it took; answers for the airport `holes` are missing; `scale` and `column` spoil all of them.
+    distributed, those of blur the same in all challengers. With `within`, noise is for that airport only and gain for all others; the
+    airport `harmed` has no gain either, and in both z moves by `harm` away from what happened. It waits `pause` times what it took;
+    answers for the airport `holes` are missing; `scale` and `column` spoil all of them.
     """
 
     slope: float = 1.0
@@ -41,6 +45,8 @@ class Setting:
     gain: float = 0.0
     noise: float = 0.0
     within: str | None = None
+    harmed: str | None = None
+    harm: float = 0.0
     shift: float = 0.0
     salt: int = 0
     pause: float = 0.0
@@ -78,14 +84,18 @@ class Gate:
 
     def lead(self, one: Setting, other: Setting, origin: str | None = None) -> float:
         """By how many standard errors the log loss of `one` is lower than that of `other`."""
+        mean, error = self.difference(one, other, origin)
+        return mean / error if error else 0.0
+
+    def difference(self, one: Setting, other: Setting, origin: str | None = None) -> tuple[float, float]:
+        """By how much the log loss of `one` is lower than that of `other`, flight by flight: its mean and standard error."""
         import numpy as np
 
         inside = slice(None) if origin is None else self.origin == origin
         late = self.late[inside]
         apart = [np.where(late, -np.log(p), -np.log1p(-p)) for p in (self.of(other)[inside], self.of(one)[inside])]
         gap = apart[0] - apart[1]
-        error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
-        return float(gap.mean()) / error if error else 0.0
+        return float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(len(gap)))
 
 
 def offsets(keys: list[str], origin: np.ndarray, outcomes: Mapping[str, float], setting: Setting) -> np.ndarray:
@@ -99,8 +109,11 @@ def offsets(keys: list[str], origin: np.ndarray, outcomes: Mapping[str, float], 
     if setting.noise:
         found += setting.noise * spoil.normal(keys, setting.salt) * there
     if setting.gain:
-        elsewhere = True if setting.within is None else ~there
+        elsewhere = True if setting.within is None else ~there & (origin != setting.harmed)
         found += setting.gain * np.array([outcomes.get(key, 0.0) for key in keys]) * elsewhere
+    if setting.harm:
+        both = np.isin(origin.astype(str), [str(setting.within), str(setting.harmed)])
+        found -= setting.harm * np.array([outcomes.get(key, 0.0) for key in keys]) * both
     return found
 
 
@@ -145,12 +158,16 @@ def gate(table: pd.DataFrame, late: np.ndarray, probability: np.ndarray) -> Gate
 
 @dataclass(frozen=True)
 class Case:
-    """A challenger and what has to become of it: `refused` is the gate that has to say no, None where it is better."""
+    """A challenger and what has to become of it: `refused` is the gate that has to say no, None where it is better.
+
+    `slices` are those that have to be named, `also` is a second gate that has to say no.
+    """
 
     setting: Setting
     refused: str | None
     said: str
-    slice: str | None = None
+    slices: tuple[str, ...] = ()
+    also: str | None = None
 
 
 def champion(at: Gate) -> Setting:
@@ -192,10 +209,13 @@ def line_up(at: Gate, seed: int) -> dict[str, Case]:
     draw = stream(seed, "challengers")
     base = champion(at)
     airports, counts = _counted(at.origin)
-    eligible = [str(name) for name, count in zip(airports, counts, strict=True) if count >= 400]
-    there = str(draw.choice(eligible))
+    by_size = [str(airports[place]) for place in counts.argsort() if counts[place] >= FEWEST]
+    if len(by_size) < 2:
+        raise Owed("the gate's flights have no two airports with enough of them")
+    harmed, there = by_size[0], str(draw.choice(by_size[1:]))
     better, best = _better(at, base)
     away = 1.0 if draw.random() < 0.5 else -1.0
+    leaky = replace(base, gain=LEAK)
     broken = (
         replace(best, column="late"), replace(best, scale=100.0), replace(best, holes=there),
     )[int(draw.integers(3))]  # fmt: skip
@@ -204,16 +224,21 @@ def line_up(at: Gate, seed: int) -> dict[str, Case]:
         "best": Case(best, None, "is better still"),
         "worse": Case(replace(base, noise=WORSE, salt=int(draw.integers(1 << 30))), "not_better", "is worse by noise"),
         "lucky": Case(_lucky(at, base, int(draw.integers(1 << 30))), "not_better", "is better by less than chance"),
-        "leaky": Case(replace(base, gain=LEAK), "too_good", "knows how the flights ended"),
+        "leaky": Case(leaky, "too_good", "knows how the flights ended"),
         "slice": Case(
-            _in_a_slice(at, base, there, int(draw.integers(1 << 30))), "slice",
-            "is better on average and much worse for one airport", f"origin={there}",
+            _in_a_slice(at, base, there, harmed, int(draw.integers(1 << 30))), "slice",
+            "is better on average, worse for one airport, and a little worse for nearly every flight of a small one",
+            tuple(sorted((f"origin={there}", f"origin={harmed}"))),
+        ),
+        "blatant": Case(
+            replace(leaky, shift=_where_mean(at, leaky, float(at.late.mean()) + AWRY)), "too_good",
+            "knows how the flights ended and says far too often that they are late", also="calibration",
         ),
         "uncalibrated": Case(_uncalibrated(at, best, away), "calibration", "says other probabilities than come true"),
         "slow": Case(replace(best, pause=PAUSE), "latency", "is better and takes twenty times as long"),
         "broken": Case(broken, "schema", "gives no usable probabilities"),
     }  # fmt: skip
-    _confirm(at, base, found, there)
+    _confirm(at, base, found)
     return found
 
 
@@ -245,12 +270,15 @@ def _lucky(at: Gate, base: Setting, first: int) -> Setting:
     raise Owed("we found no challenger that is better by chance on these flights")
 
 
-def _in_a_slice(at: Gate, base: Setting, there: str, salt: int) -> Setting:
-    """Noise for one airport until it is clearly worse there, and gain elsewhere until it is better on average all the same."""
-    found = replace(base, within=there, salt=salt)
-    for noise in SLICE_NOISES:
-        found = replace(found, noise=noise)
-        if at.lead(found, base, there) < -6:
+def _in_a_slice(at: Gate, base: Setting, there: str, harmed: str, salt: int) -> Setting:
+    """Noise for one airport and harm for two until they are clearly worse, and gain elsewhere until it is better on average all the same.
+
+    In the airport `harmed` it is a little worse for nearly every flight: hardly to be seen in two means, and not by chance.
+    """
+    found = replace(base, within=there, harmed=harmed, noise=SLICE_NOISE, salt=salt)
+    for harm in SLICE_HARMS:
+        found = replace(found, harm=harm)
+        if max(at.lead(found, base, name) for name in (there, harmed)) < -6:
             break
     for gain in SLICE_GAINS:
         found = replace(found, gain=gain)
@@ -273,9 +301,10 @@ def _uncalibrated(at: Gate, better: Setting, away: float) -> Setting:
     return found
 
 
-def _confirm(at: Gate, base: Setting, found: Mapping[str, Case], there: str) -> None:
+def _confirm(at: Gate, base: Setting, found: Mapping[str, Case]) -> None:
     """See that each challenger is what it is said to be, by the bars of the contract. Raises Owed where the model is no basis."""
     better = [found[name].setting for name in ("better", "best")]
+    slice_, blatant = found["slice"], found["blatant"].setting
     is_so = {
         "better": at.lead(better[0], base) > 4,
         "best": at.lead(better[1], better[0]) > 4 and at.lead(better[1], base) > 4,
@@ -284,7 +313,9 @@ def _confirm(at: Gate, base: Setting, found: Mapping[str, Case], there: str) -> 
         "calibrated": all(at.calibration(one) <= 0.06 for one in (base, *better)),
         "worse": at.lead(found["worse"].setting, base) < -4,
         "leaky": at.auc(found["leaky"].setting) >= 0.95,
-        "slice": at.lead(found["slice"].setting, base, there) < -5.2 and at.lead(found["slice"].setting, base) > 3.2,
+        "slice": at.lead(slice_.setting, base) > 3.2
+        and all(at.lead(slice_.setting, base, airport(name)) < -5.2 for name in slice_.slices),
+        "blatant": at.auc(blatant) >= 0.95 and at.calibration(blatant) >= 0.135,
         "uncalibrated": at.calibration(found["uncalibrated"].setting) >= 0.135,
     }
     if wrong := [name for name, holds in is_so.items() if not holds]:
@@ -294,9 +325,23 @@ def _confirm(at: Gate, base: Setting, found: Mapping[str, Case], there: str) -> 
         )
 
 
-def numbers(at: Gate, case: Case, base: Setting) -> tuple[str, float, float]:
+def airport(slice_: str | None) -> str | None:
+    """The airport of a slice such as `origin=JFK`."""
+    return slice_.partition("=")[2] if slice_ else None
+
+
+def numbers(at: Gate, case: Case, base: Setting, slice_: str | None = None) -> tuple[str, float, float]:
     """The metric of the gate that has to refuse a challenger, and what champion and challenger get by it."""
-    there = case.slice.partition("=")[2] if case.slice else None
+    there = airport(slice_)
     if case.refused == "too_good":
         return "auc", at.auc(base), at.auc(case.setting)
     return "log_loss", at.log_loss(base, there), at.log_loss(case.setting, there)
+
+
+def bars(at: Gate, case: Case, base: Setting, slice_: str | None = None) -> tuple[float, float]:
+    """Between which numbers the bar of that gate may lie, by the bars of the contract."""
+    if case.refused == "too_good":
+        return 0.85, 0.95
+    there = airport(slice_)
+    champion_, error = at.log_loss(base, there), at.difference(case.setting, base, there)[1]
+    return (champion_ + 2 * error, champion_ + 5 * error) if slice_ else (champion_ - 3 * error, champion_ - error)

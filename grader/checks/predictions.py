@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from grader.checks.api import Fault
 from grader.contract.outputs import Output, OutputProblem, parse_output
+from grader.printable import one_line
 from grader.sandbox.reader import Reader, Unreadable
 from grader.world import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+
+LONGEST_NAME = 60  # characters of a column's name that are shown
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _table(reader: Reader, path: Path) -> tuple[list[Any], np.ndarray]:
         raise Fault(f"{name} {problem}") from None
     missing = [c for c in ("row_id", "probability") if c not in table.columns]
     if missing:
-        got = ", ".join(sorted(table.columns)[:8]) or "none"
+        got = ", ".join(one_line(c, LONGEST_NAME) for c in sorted(table.columns)[:8]) or "none"
         raise Fault(f"{name} has no column {missing[0]}; it needs row_id and probability, it has {got}")
     ids, column = table.columns["row_id"], table.columns["probability"]
     if ids.type != "str" or ids.values is None:

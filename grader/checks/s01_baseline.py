@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from grader.sandbox.reader import INSIDE
 from grader.submission import Ran
 from grader.verdict import Chart
 from grader.world import Rows, draw_rows, write_data
+from grader.world.build import stream
 from grader.world.layout import Scrambled, copy_with_exchanged_outcomes, scrambled
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 TRAIN_MONTHS, LATER_MONTHS = slice(0, 3), slice(3, 5)
 FLIGHTS_PER_MONTH = 12_000
 ROWS = 8_000
+GAPS = 0.2  # share of the weather readings that are missing
 EQUAL = 1e-9
+SAID_TWICE = 1e-6  # largest difference of a number that two reports on the same data give
 BARS = stages.find("01").bars
 
 
 @dataclass(frozen=True)
 class Case:
-    """The hidden data of this stage: a DATA folder to learn from and later rows to score."""
+    """The hidden data of this stage: a DATA folder to learn from, whose weather has gaps, and later rows to score."""
 
     data: Path
     flights: pd.DataFrame
@@ -44,7 +47,8 @@ def case(grading: Grading) -> Case:
 
     world = grading.world()
     data = grading.folder("data")
-    write_data(world, data, world.months[TRAIN_MONTHS], FLIGHTS_PER_MONTH)
+    read = stream(world.seed or 0, "gaps in the weather").random(len(world.weather)) >= GAPS
+    write_data(replace(world, weather=world.weather[read]), data, world.months[TRAIN_MONTHS], FLIGHTS_PER_MONTH)
     return Case(
         data,
         pd.read_parquet(data / "flights"),
@@ -153,17 +157,21 @@ def validation(grading: Grading) -> Validation:
 
 @work
 def later_labels_run(grading: Grading) -> Ran:
-    """The notebook on the same data, but from the first validation flight on outcomes are exchanged between flights."""
+    """The notebook on the same data, but from the first validation flight on late and punctual flights exchange outcomes."""
     grading.after(scrambled_run)
     first = grading.get(validation).flights["sched_dep"].min()
-    changed = with_exchanged_outcomes(grading, "later-labels", lambda flights: flights["sched_dep"] >= first)
+    changed = with_exchanged_outcomes(
+        grading, "later-labels", lambda flights: flights["sched_dep"] >= first, turned=True
+    )
     return run_notebook(grading, grading.get(case).rows, "later-labels", changed)
 
 
-def with_exchanged_outcomes(grading: Grading, label: str, which: Callable[[pd.DataFrame], pd.Series]) -> Path:
-    """The DATA folder with outcomes exchanged among `which` of its flights."""
+def with_exchanged_outcomes(
+    grading: Grading, label: str, which: Callable[[pd.DataFrame], pd.Series], turned: bool = False
+) -> Path:
+    """The DATA folder with outcomes exchanged among `which` of its flights; `turned`: between late and punctual ones."""
     target = grading.folder(f"{label}-data")
-    return copy_with_exchanged_outcomes(grading.world(), grading.get(case).data, target, label, which)
+    return copy_with_exchanged_outcomes(grading.world(), grading.get(case).data, target, label, which, turned=turned)
 
 
 @work
@@ -298,8 +306,9 @@ def _by_hour(rows: Rows, found: np.ndarray, simple: np.ndarray) -> pd.DataFrame:
 def split_by_time(grading: Grading) -> Finding:
     """The score is measured on one stretch of days, by a model that knows no outcome from then on, and it holds later.
 
-    Catches: a random split; a model that has seen its validation rows; a number typed into the report.
-    Accepts: a last stretch kept back for a final test; a few flights dropped; any length from 2 % of the flights on.
+    Catches: a random split; a model that has seen its validation rows, or was chosen by them; rows lost in a join; a number typed into
+    the report, or one of other flights. Accepts: the schedule of those days, used without outcomes; a last stretch kept back for a final
+    test; a few flights dropped; any length from 2 % of the flights on.
     """
     import numpy as np
 
@@ -326,7 +335,7 @@ def split_by_time(grading: Grading) -> Finding:
             "model may have learned from them",
             f"{share:.0%} of the flights of those days", f"{BARS['contiguous']:.0%}", chart,
         ).showing("days", days)  # fmt: skip
-    if problem := _report_problem(mine, _days(grading.get(case).flights)):
+    if problem := _report_problem(mine, grading.get(case).flights):
         return failed(*problem, chart)
     again = grading.get(later_labels_run)
     if not again.ok:
@@ -337,11 +346,19 @@ def split_by_time(grading: Grading) -> Finding:
     moved = np.abs(second.probability - before) > EQUAL
     if not same or moved.any():
         return failed(
-            "we exchanged outcomes between the flights from the first validation row on, and the validation scores moved; "
-            "the model that is validated has learned from flights of the validation days (all validation scores have to come "
-            "from one model fitted before the first of them; folds that roll forward are sound elsewhere, but not asked here)",
+            "we exchanged outcomes between late and punctual flights from the first validation row on, and the validation scores "
+            "moved; the model that is validated has learned from flights of the validation days, or was chosen by them (all "
+            "validation scores have to come from one model fitted before the first of them; folds that roll forward are sound "
+            "elsewhere, but not asked here)",
             f"{moved.mean():.1%} of scores moved" if same else "other validation rows", "0 %", chart,
         ).showing("moved", predictions.moved(flights.iloc[second.positions], before, second.probability, EQUAL))  # fmt: skip
+    said = "we exchanged outcomes between late and punctual flights from the first validation row on"
+    rate = predictions.read_json(grading.reader, BaselineReport, again.out / "report.json", f"{said}; ").base_rate
+    if abs(rate - mine.report.base_rate) > SAID_TWICE:
+        return failed(
+            f"{said}, and the reported base_rate moved; it is the share of late flights among those that the scored model learned from, "
+            "and no validation row is one of them", f"{mine.report.base_rate:.4f}, then {rate:.4f}", "the same", chart,
+        )  # fmt: skip
     score = statistics.auc(mine.late, mine.probability)
     later = statistics.auc(grading.get(case).rows.late, found)
     value, bar = f"reported {score:.3f}, later {later:.3f}", f"at most {BARS['optimism']:.2f} lower"
@@ -379,9 +396,9 @@ def _split_on_the_calendar(grading: Grading, mine: Validation) -> Chart:
     )
 
 
-def _report_problem(mine: Validation, given: tuple[str, str]) -> tuple[str, str, str] | None:
-    """What report.json says otherwise than validation.parquet, or the days that were `given`: sentence, reported, recomputed."""
-    report, (first, last) = mine.report, mine.days
+def _report_problem(mine: Validation, flights: pd.DataFrame) -> tuple[str, str, str] | None:
+    """What report.json says otherwise than validation.parquet, or the flights that were given: sentence, reported, recomputed."""
+    report, (first, last), given = mine.report, mine.days, _days(flights)
     numbers = {
         "auc": (report.auc, statistics.auc(mine.late, mine.probability)),
         "brier": (report.brier, float(((mine.probability - mine.late) ** 2).mean())),
@@ -395,10 +412,19 @@ def _report_problem(mine: Validation, given: tuple[str, str]) -> tuple[str, str,
         return sentence, f"{report.valid_start} to {report.valid_end}", f"{first} to {last}"
     if not given[0] <= report.train_start <= report.train_end <= given[1]:
         sentence = "report.json names training days that the data does not have"
-        return sentence, f"{report.train_start} to {report.train_end}", f"{given[0]} to {given[1]}"
+        days = f"train_start {report.train_start}, train_end {report.train_end}"
+        return sentence, days, f"days from {given[0]} to {given[1]}"
     if report.train_end > report.valid_start:
         sentence = "by report.json the model learned from days after the validation began"
         return sentence, f"train_end {report.train_end}", f"at most {report.valid_start}"
+    landed = yardstick.labelled(flights)
+    before = landed[landed["sched_dep"] < mine.flights["sched_dep"].min()]
+    if report.train_end == first and _days(before)[1] < first:
+        sentence = (
+            "by report.json the model learned from flights of the first validation day, but the validation rows begin with the first of "
+            "them; a day is one by the clock on the wall, as in sched_dep_local"
+        )
+        return sentence, f"train_end {report.train_end}", f"before {first}"
     return None
 
 
@@ -427,11 +453,11 @@ def _bins(chart: Chart) -> pd.DataFrame:
     return pd.DataFrame({"stated": chart.series[0].x, "was_late": chart.series[0].y})
 
 
-@check("baseline.interval_is_honest", uses=[case, first_run, first_answers, validation])
+@check("baseline.interval_is_honest", uses=[case, first_run, first_answers, validation, scrambled_run])
 def interval_is_honest(grading: Grading) -> Finding:
     """The reported 95 % interval holds the reported AUC and is about as wide as that many rows allow.
 
-    Catches: an interval of plus or minus .001; one copied from another model; one so wide that it says nothing.
+    Catches: an interval of plus or minus .001; one copied from another model; one so wide that it says nothing; another one each time.
     Accepts: bootstrap, DeLong, Hanley-McNeil, or the spread over days.
     """
     mine = grading.get(validation)
@@ -447,4 +473,13 @@ def interval_is_honest(grading: Grading) -> Finding:
         return failed("the reported interval is narrower than that many validation rows allow", value, bar)
     if half > expected * BARS["interval_high"]:
         return failed("the reported interval is wider than the validation rows give reason for", value, bar)
+    again = grading.get(scrambled_run)
+    if again.ok:
+        said = "we ran the notebook on the same data once more; "
+        second = predictions.read_json(grading.reader, BaselineReport, again.out / "report.json", said)
+        if max(abs(second.auc_low - low), abs(second.auc_high - high)) > SAID_TWICE:
+            return failed(
+                f"{said}the reported interval is another one; give the draws of a bootstrap a seed, too",
+                f"{value}, then {second.auc_low:.3f} to {second.auc_high:.3f}", "the same",
+            )  # fmt: skip
     return passed("the reported interval is as wide as the validation rows give reason for", value, bar)

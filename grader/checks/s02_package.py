@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,25 +19,35 @@ from grader.checks.running import SEED, command, config, predict, train, usecase
 from grader.contract.features import Feature, lookback
 from grader.contract.outputs import ModelRecord, Refusal, SuiteResult
 from grader.faultproxy import Ended, FaultProxy
+from grader.printable import one_line
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran, Submission
 from grader.world import Rows, draw_rows, write_data
-from grader.world.layout import copy_with_exchanged_outcomes
+from grader.world.build import stream
+from grader.world.layout import (
+    copy_with_exchanged_outcomes,
+    exchange_schedules,
+    with_many_just_in_time,
+    write_manifest,
+)
+from grader.world.timely import joined
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-TRAIN_MONTHS, DATA_MONTHS, LATER_MONTHS = slice(0, 3), slice(0, 6), slice(4, 6)
+# before and after the window there are flights, so that days of another zone are other flights
+TRAIN_MONTHS, DATA_MONTHS, LATER_MONTHS = slice(1, 4), slice(0, 6), slice(4, 6)
 FLIGHTS_PER_MONTH = 12_000
 ROWS, SOME_ROWS = 8_000, 2_000
-ODD, ODD_FILE = 11, 40  # changed rows, and rows in their file
+ODD, ODD_FILE = 14, 40  # changed rows, and rows in their file
+DAY_FLIGHTS, DAY_LATE = 150, 15  # landed flights and late ones that the day of a window of one day has at least
 RECENT = timedelta(days=60)  # what predict may look at beside the model
 BARS = stages.find("02").bars
 
-WRONG_SEEDS = ('"seven"', "1.5", "true", "[1]", '"12"', "{ value = 1 }")
+WRONG_SEEDS = ('"seven"', "1.5", "[1]", '"12"', "{ value = 1 }")
 WRONG_DAYS = ('"{year}-13-{day:02d}"', '"{year}-02-{late}"', '"next {day}th"', "{year}", '"{day:02d}/01/{year}"')
 FAULTS = {
     "permuted": "answers given to the wrong rows",
@@ -51,7 +62,8 @@ FAULTS = {
 class Case:
     """The hidden data of this stage.
 
-    The DATA folder goes on after the training window, as it does in production, but without the flights to score.
+    The DATA folder goes on after the training window, as it does in production, but without the flights to score. Many flights of it
+    are just not late. `day` is one day of the window.
     """
 
     data: Path
@@ -59,6 +71,8 @@ class Case:
     flights: pd.DataFrame
     labelled_in_window: int
     window: tuple[str, str]
+    day: str
+    labelled_on_day: int
     rows: Rows
 
 
@@ -71,7 +85,7 @@ def case(grading: Grading) -> Case:
     world = grading.world()
     data, given = grading.folder("data"), grading.folder("given")
     rows = draw_rows(world, world.months[LATER_MONTHS], ROWS, "package")
-    write_data(world, data, world.months[DATA_MONTHS], FLIGHTS_PER_MONTH, without=rows)
+    write_data(with_many_just_in_time(world), data, world.months[DATA_MONTHS], FLIGHTS_PER_MONTH, without=rows)
     months = world.months[TRAIN_MONTHS]
     last_day = calendar.monthrange(world.year, int(months[-1][5:]))[1]
     window = (f"{months[0]}-01", f"{months[-1]}-{last_day}")
@@ -81,13 +95,28 @@ def case(grading: Grading) -> Case:
     usecase(given)
     (given / "config.toml").write_text(config(window))
     rows.write(given / "rows.parquet")
-    return Case(data, given, inside, len(yardstick.labelled(inside)), window, rows)
+    landed = yardstick.labelled(inside)
+    days = landed.groupby(landed["sched_dep_local"].str.slice(0, 10))["late"].agg(["size", "sum"])
+    usual = days[(days["size"] >= DAY_FLIGHTS) & (days["sum"] >= DAY_LATE) & (days["size"] - days["sum"] >= DAY_LATE)]
+    one = usual.iloc[[int(stream(world.seed or 0, "a day").integers(len(usual)))]]
+    return Case(data, given, inside, len(landed), window, str(one.index[0]), int(one["size"].iloc[0]), rows)
 
 
 @work
 def first_training(grading: Grading) -> Ran:
     case_ = grading.get(case)
     return train(grading, "train", case_.data, case_.given, {"PYTHONHASHSEED": "1"})
+
+
+@work
+def one_day_training(grading: Grading) -> Ran:
+    """`train` with a window of one day, that being the first and the last."""
+    case_ = grading.get(case)
+    grading.get(model)
+    given = grading.folder("one-day-given")
+    usecase(given)
+    (given / "config.toml").write_text(config((case_.day, case_.day)))
+    return train(grading, "train-one-day", case_.data, given)
 
 
 @work
@@ -108,20 +137,29 @@ def first_answers(grading: Grading) -> np.ndarray:
 def second_answers(grading: Grading) -> np.ndarray:
     """Train again under another hash seed, on the same flights in another order, and predict beside another long past.
 
-    The flights outside the window have exchanged outcomes, so a model that learned from them is another one. `predict` is given
-    exchanged outcomes of flights that are so long ago that no feature looks back at them, so one that learns only then is, too.
+    The flights outside the window have exchanged outcomes, and those after it another schedule, so a model that learned from them
+    is another one. `predict` is given exchanged outcomes of flights that are so long ago that no feature looks back at them, so
+    one that learns only then is, too.
     """
     case_ = grading.get(case)
     grading.after(first_answers)
     first, last = case_.window
+    back = lookback(own_features(grading.submission))
+    if back:  # history before the window is part of what its flights are
+        first = str(date.fromisoformat(first) - back - timedelta(days=2))
 
     def outside(flights: pd.DataFrame) -> pd.Series:
         return ~flights["sched_dep_local"].str.slice(0, 10).between(first, last)
 
-    again = train(grading, "train-again", altered(grading, case_, outside), case_.given, {"PYTHONHASHSEED": "2"})
+    other = altered(grading, case_, outside)
+    for path in sorted((other / "flights").glob("*.parquet")):
+        if path.stem > last[:7]:
+            exchange_schedules(path, stream(grading.world().seed or 0, f"schedules {path.name}"))
+    write_manifest(other)
+    again = train(grading, "train-again", other, case_.given, {"PYTHONHASHSEED": "2"})
     if not again.ok:
         raise Fault(f"we trained again with the same seed on the same flights in another order; {again.sentence()}")
-    past = case_.rows.table["sched_dep"].min() - max(RECENT, lookback(own_features(grading.submission)))
+    past = case_.rows.table["sched_dep"].min() - max(RECENT, back)
     other_past = altered(grading, case_, lambda flights: flights["sched_dep"] < past)
     return predict(grading, "predict-again", again, case_.rows, other_past)
 
@@ -140,12 +178,12 @@ def altered(grading: Grading, case_: Case, which: Callable[[pd.DataFrame], pd.Se
     return copy_with_exchanged_outcomes(grading.world(), case_.data, target, "altered", which, shuffle=True)
 
 
-@check("package.trains_from_fresh_copy", uses=[case, first_training])
+@check("package.trains_from_fresh_copy", uses=[case, first_training, one_day_training])
 def trains_from_fresh_copy(grading: Grading) -> Finding:
     """`train` in a clean read-only copy learns from unseen data, only inside the window, and says what it used.
 
-    Catches: a path of its author's machine; a model shipped instead of trained; the window ignored.
-    Accepts: any model format, any further files, flights dropped for a reason.
+    Catches: a path of its author's machine; a model shipped instead of trained; the window ignored; its first or last day left out.
+    Accepts: any model format, any further files, flights dropped for a reason; from stage 05 on a refusal of a window of one day.
     """
     case_, ran = grading.get(case), grading.get(first_training)
     if ran.absent:
@@ -168,10 +206,31 @@ def trains_from_fresh_copy(grading: Grading) -> Finding:
         )  # fmt: skip
     if record.rows < least:
         return failed(
-            "by model.json less than half of the landed flights of the configured window were learned from",
+            "model.json says that less than half of the landed flights of the configured window were learned from",
             f"{record.rows:,} rows", bar,
         )  # fmt: skip
-    return passed("train worked in a fresh copy on data it had not seen", f"{record.rows:,} rows", bar)
+    return _one_day_problem(grading, case_, ran) or passed(
+        "train worked in a fresh copy on data it had not seen", f"{record.rows:,} rows", bar
+    )
+
+
+def _one_day_problem(grading: Grading, case_: Case, first: Ran) -> Finding | None:
+    """What is wrong with the training on one day. Raises Fault."""
+    ran = grading.get(one_day_training)
+    said = f"we trained on one day, train_start and train_end both {case_.day}, of which both are included"
+    logged = os.path.lexists(first.out / "train.json")  # it holds flights back from training, and of one day it cannot
+    if logged and ran.finished.ended == "exited" and ran.finished.code == CONTRACT_EXIT_REFUSED:
+        return None
+    if not ran.ok:
+        raise Fault(f"{said}, and {case_.labelled_on_day:,} flights of it landed; {ran.sentence()}")
+    rows = predictions.read_json(grading.reader, ModelRecord, ran.out / "model.json", f"{said}; ").rows
+    least = math.ceil(BARS["rows"] * case_.labelled_on_day)
+    if least <= rows <= case_.labelled_on_day:
+        return None
+    return failed(
+        f"{said}; model.json counts other rows than that day has landed flights, or less than half of them",
+        f"{rows:,} rows", f"{least:,} to {case_.labelled_on_day:,} rows",
+    )  # fmt: skip
 
 
 @work
@@ -194,7 +253,8 @@ def learns_from_outcomes(grading: Grading) -> bool:
 def as_good_as_honest(grading: Grading) -> Finding:
     """On later months the model orders flights about as well as a plain logistic regression on the schedule.
 
-    Catches: labels shuffled or turned round; a model of one feature; a model of a few hundred rows; one that was brought along.
+    Catches: labels shuffled or turned round; flights of just 15 minutes called late; a model of one feature; a model of a few hundred
+    rows; one that was brought along.
     Accepts: gradient boosting, naive Bayes, a table of rates, a hand-written regression.
     """
     case_, found = grading.get(case), grading.get(first_answers)
@@ -218,7 +278,8 @@ def as_good_as_honest(grading: Grading) -> Finding:
 def reproducible(grading: Grading) -> Finding:
     """Training twice with one seed gives one model, also when files hold the rows in another order.
 
-    Catches: a forgotten random_state; an order taken from a set or from the file; a clock in the features.
+    Catches: a forgotten random_state; an order taken from a set or from the file; a clock in the features; outcomes or categories
+    learned outside the window.
     Accepts: different bytes in the model file, as long as its predictions agree.
     """
     import numpy as np
@@ -229,8 +290,8 @@ def reproducible(grading: Grading) -> Finding:
     if apart > BARS["equal"]:
         return failed(
             "we trained twice with the same seed on the same flights, the second time with rows in another order, another "
-            "PYTHONHASHSEED and other outcomes outside the window, and predictions differ; fix the seed, sort by flight_id, "
-            "and learn only from flights of the window, only in train", value, bar,
+            "PYTHONHASHSEED, other outcomes outside the window and another schedule after it, and predictions differ; fix the seed, sort "
+            "by flight_id, and learn only from flights of the window, categories included, and only in train", value, bar,
         ).showing("moved", predictions.moved(grading.get(case).rows.table, first, second, BARS["equal"]))  # fmt: skip
     return passed("two trainings with the same seed agree", value, bar)
 
@@ -238,8 +299,6 @@ def reproducible(grading: Grading) -> Finding:
 @work
 def shuffled_answers(grading: Grading) -> tuple[np.ndarray, np.ndarray]:
     """Half of the rows in another order: their positions in the full batch, and what they got."""
-    from grader.world.build import stream
-
     trained, case_ = grading.get(model), grading.get(case)
     positions = stream(1, "some rows").permutation(len(case_.rows))[:SOME_ROWS]
     return positions, predict(grading, "predict-shuffled", trained, case_.rows.take(positions), case_.data)
@@ -284,12 +343,32 @@ def odd_answers(grading: Grading) -> tuple[Rows, np.ndarray]:
     return rows, predict(grading, "predict-odd", grading.get(model), rows, grading.get(case).data)
 
 
-@check("package.survives_odd_rows", uses=[case, first_training, model, first_answers, odd_answers])
+@work
+def odd_answers_elsewhere(grading: Grading) -> np.ndarray:
+    """What the odd rows got in another file, among rows that share neither carrier nor airports with most of the first one."""
+    import numpy as np
+
+    rows, case_ = grading.get(odd_answers)[0], grading.get(case)
+    table, most = case_.rows.table, rows.table[ODD:].mode().iloc[0]
+    names = ["carrier", "origin", "dest"]
+    others = np.flatnonzero((table[names] != most[names]).all(axis=1))
+    carrier = table["carrier"].iloc[others].mode()[0]
+    company = case_.rows.take(others[(table["carrier"].iloc[others] == carrier).to_numpy()][:ODD_FILE])
+    odd = rows.take(np.arange(ODD)[::-1])
+    both = joined(odd, company)
+    found = predict(grading, "predict-odd-elsewhere", grading.get(model), both, case_.data)
+    answers: np.ndarray = found[:ODD][::-1]
+    return answers
+
+
+@check(
+    "package.survives_odd_rows", uses=[case, first_training, model, first_answers, odd_answers, odd_answers_elsewhere]
+)
 def survives_odd_rows(grading: Grading) -> Finding:
     """Categories never seen, missing values and extreme numbers get a finite probability, in the same file as usual rows.
 
-    Catches: an encoder that raises on the unknown; NaN that goes through; rows silently dropped.
-    Accepts: any probability for them.
+    Catches: an encoder that raises on the unknown; NaN that goes through; rows silently dropped; gaps filled from the file.
+    Accepts: any probability for them, as long as it is the same in another file.
     """
     import numpy as np
 
@@ -301,6 +380,13 @@ def survives_odd_rows(grading: Grading) -> Finding:
             "usual rows got other answers because odd rows stood in the same file",
             f"largest difference {usual.max():.2g}", f"at most {BARS['equal']:.0g}",
         ).showing("moved", predictions.moved(rows.table[ODD:], before, found[ODD:], BARS["equal"]))  # fmt: skip
+    here, elsewhere = found[:ODD], grading.get(odd_answers_elsewhere)
+    apart = np.abs(here - elsewhere)
+    if apart.max() > BARS["equal"]:
+        return failed(
+            "odd rows got other answers in a file with other usual rows; what stands for a missing or an unknown value has to come "
+            "from training, not from the file", f"largest difference {apart.max():.2g}", f"at most {BARS['equal']:.0g}",
+        ).showing("moved", predictions.moved(rows.table[:ODD], here, elsewhere, BARS["equal"]))  # fmt: skip
     return passed("odd rows got finite probabilities", f"{len(found):,} probabilities", "one per row, finite")
 
 
@@ -322,34 +408,46 @@ def odd_rows(rows: Rows) -> Rows:
     table.loc[8, "sched_arr"] = pd.NaT
     table.loc[9, "flight_no"] = 2_000_000_000
     table.loc[10, "tailnum"] = "N" * 300
+    for row, name in enumerate(("carrier", "origin", "dest"), 11):
+        table.loc[row, name] = None
     return Rows(table, kept.late, kept.after)
 
 
 @dataclass(frozen=True)
 class BadConfig:
-    """A configuration with one line that is wrong: the line, what is wrong with it, and which keys may be named."""
+    """A configuration with one line that is wrong: the line, what is wrong with it, and which keys may be named.
+
+    Without a line it is the one of the key that is missing.
+    """
 
     line: str
     what: str
     keys: frozenset[str]
 
+    @property
+    def said(self) -> str:
+        if not self.line:
+            return f"we left {min(self.keys)} out of the configuration"
+        return f"we put `{self.line}` ({self.what}) into the configuration"
+
 
 def bad_configs(grading: Grading) -> dict[str, BadConfig]:
     """Wrong configurations drawn for this grading, by the key that is wrong."""
-    from grader.world.build import stream
-
     draw = stream(grading.world().seed or 0, "bad configurations")
     year, day, late = int(draw.integers(1950, 1999)), int(draw.integers(1, 13)), int(draw.integers(30, 32))
     seed = f"seed = {WRONG_SEEDS[draw.integers(len(WRONG_SEEDS))]}"
     when = f"train_start = {WRONG_DAYS[draw.integers(len(WRONG_DAYS))].format(year=year, day=day, late=late)}"
     typo = "".join(draw.permutation(list("seed"))) + "".join(draw.choice(list("abcdefgh"), 2))
+    gone = str(draw.choice(["seed", "train_start", "train_end"]))
     return {
         "seed": BadConfig(seed, "no whole number", frozenset({"seed"})),
+        "true-seed": BadConfig("seed = true", "no whole number", frozenset({"seed"})),
         "train_start": BadConfig(when, "no date", frozenset({"train_start"})),
         "train_end": BadConfig(
             f'train_end = "{year}-{day:02d}-28"', "a window without any flight", frozenset({"train_start", "train_end"})
         ),
         typo: BadConfig(f"{typo} = {day}", "a key nobody knows, as a typing error makes it", frozenset({typo})),
+        f"without-{gone}": BadConfig("", "a key is missing", frozenset({gone})),
     }
 
 
@@ -361,7 +459,7 @@ def refusals(grading: Grading) -> list[tuple[BadConfig, Ran]]:
     runs = []
     for key, bad in bad_configs(grading).items():
         given = grading.folder(f"bad-{key}")
-        lines = [text for text in config(case_.window).splitlines() if text.split(" = ")[0] != key]
+        lines = [text for text in config(case_.window).splitlines() if text.split(" = ")[0] not in bad.keys | {key}]
         if key == "train_end":  # the whole window lies before the data
             start = bad.line.split(" = ")[1].replace("-28", "-01")
             lines = [text for text in lines if not text.startswith("train_start")] + [f"train_start = {start}"]
@@ -373,14 +471,14 @@ def refusals(grading: Grading) -> list[tuple[BadConfig, Ran]]:
 
 @check("package.refuses_bad_config", uses=[case, first_training, model, refusals])
 def refuses_bad_config(grading: Grading) -> Finding:
-    """A wrong value, an impossible date, an empty window and an unknown key end with exit code 2 and the key's name.
+    """A wrong value, an impossible date, an empty window, an unknown and a missing key end with exit code 2 and the key's name.
 
-    Catches: a traceback; a default used silently; a typing error ignored.
+    Catches: a traceback; a default used silently; a typing error ignored; `true` taken for 1; a record of a model that is none.
     Accepts: either end of an empty window named, any words in the message.
     """
     runs = grading.get(refusals)
     for bad, ran in runs:
-        said = f"we put `{bad.line}` ({bad.what}) into the configuration"
+        said = bad.said
         if ran.finished.ended != "exited" or ran.finished.code != CONTRACT_EXIT_REFUSED:
             return failed(
                 f"{said}; train should refuse with exit code 2, {ran.sentence()}", f"exit {ran.finished.code}", "exit 2"
@@ -391,8 +489,26 @@ def refuses_bad_config(grading: Grading) -> Finding:
         if refusal.key not in bad.keys:
             named = f"key {refusal.key!r}" if refusal.key else "no key"
             return failed(f"{said}; the refusal should name that key", named, " or ".join(sorted(bad.keys)))
+        if left := left_behind(ran.out):
+            return failed(
+                f"{said}; train refused, and left {one_line(left, 60)} in --out; what is refused changes nothing",
+                one_line(left, 60), "nothing in --out",
+            )  # fmt: skip
     count = len(runs)
     return passed("wrong configurations are refused and the key is named", f"{count} of {count} refused", "all")
+
+
+def left_behind(folder: Path) -> str | None:
+    """A file or a folder that is not empty in a folder, or None."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                empty = entry.is_dir(follow_symlinks=False) and not os.listdir(entry.path)
+            except OSError:  # a folder that cannot be looked into
+                empty = False
+            if not empty:
+                return entry.name
+    return None
 
 
 @work
@@ -458,7 +574,8 @@ def own_tests(grading: Grading, label: str, fault: str) -> Ran:
 def tests_accept_good(grading: Grading) -> Finding:
     """The submission's own tests call the commands they are given and pass when those are right.
 
-    Catches: no tests; tests that count nothing; tests that import the package instead of calling the commands.
+    Catches: no tests; tests that count nothing, or not those that could not run; tests that import the package instead of calling the
+    commands.
     Accepts: any test runner.
     """
     ran = grading.get(plain_tests)
@@ -481,10 +598,18 @@ def tests_accept_good(grading: Grading) -> Finding:
                 "its tests passed on its own commands once and failed another time, with nothing changed; they depend on chance, "
                 f"time or the order of runs: {again.telling_line}", f"exit {again.finished.code}", "exit 0 each time",
             )  # fmt: skip
-    if tests_behind(grading, "broken").ok:
+    broken = tests_behind(grading, "broken")
+    if broken.ok:
         return failed(
-            "its tests passed although the commands they were given did nothing but fail; they have to call those commands",
-            "exit 0", "exit 1",
+            "its tests passed although the commands they were given did nothing but fail; either they call other commands than those in "
+            "the file --commands, or no test runs at all", "exit 0", "exit 1",
+        )  # fmt: skip
+    said = "its tests ran on commands that did nothing but fail; "
+    counted = predictions.read_json(grading.reader, SuiteResult, broken.out / "tests.json", said)
+    if counted.passed + counted.failed < result.passed:
+        return failed(
+            f"{said}tests.json counts fewer tests than before; one that could not run, as when what it needs could not be trained, counts "
+            "as failed", f"{counted.passed} passed, {counted.failed} failed", f"{result.passed} in all",
         )  # fmt: skip
     return passed(
         "its own tests pass on its own commands, and not on commands that fail",

@@ -13,6 +13,8 @@ from grader.checks import charts
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, with_list, work
 from grader.contract.outputs import FeedReport, OutputProblem, parse_output
 from grader.contract.rules import BY_NAME
+from grader.contract.sentences import shown
+from grader.printable import one_line
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Read, Table, Unreadable
@@ -219,7 +221,7 @@ def _judged(folder: str, place: str, feed: Feed, files: dict[str, Read]) -> Judg
     said = f"for a feed, {_says(feed, place)},"
     for name, read in files.items():
         if read.problem and name.startswith(("report.json", "quarantine.parquet", "accepted/")):
-            raise Fault(f"{said} {name} {read.problem}")
+            raise Fault(f"{said} {one_line(name, 100)} {read.problem}")
     if "report.json" not in files:
         raise Fault(f"{said} there is no report.json in a folder of the feed's name below --out")
     try:
@@ -240,7 +242,8 @@ def _quarantined(table: Table, said: str) -> dict[str, dict[int, set[tuple[str |
     rows: dict[str, dict[int, set[tuple[str | None, str]]]] = {}
     for name, row, rule, column in zip(*columns, strict=True):
         if not isinstance(name, str) or not isinstance(row, int) or rule not in BY_NAME:
-            raise Fault(f"{said} quarantine.parquet has a row with table {name!r}, source_row {row!r}, rule {rule!r}")
+            got = f"table {shown(name)}, source_row {shown(row)}, rule {shown(rule)}"
+            raise Fault(f"{said} quarantine.parquet has a row with {got}")
         rows.setdefault(name, {}).setdefault(row, set()).add((_named(rule, column), rule))
     return rows
 
@@ -614,7 +617,7 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
     spilled += ["what it printed"] if any(form.lower() in printed for form in _forms(secrets)) else []
     if spilled:
         return failed(
-            f"personal data that came in a column nobody asked for stands in {', '.join(spilled[:4])}",
+            f"personal data that came in a column nobody asked for stands in {', '.join(one_line(name, 100) for name in spilled[:4])}",
             f"found in {len(spilled)} places", "nowhere",
         )  # fmt: skip
     for verdict in verdicts:

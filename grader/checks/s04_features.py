@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from grader import stages
 from grader.checks import charts, predictions, running, statistics, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
-from grader.contract.features import Feature, required
+from grader.contract.features import Feature, FeatureProblem, parse_features, required
 from grader.contract.outputs import Refusal
+from grader.printable import one_line
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Table, Unreadable
@@ -139,7 +141,7 @@ def read_features(
         why = (
             f"{missing[0]} is missing"
             if missing
-            else f"{more[0][:60]} is too many"
+            else f"{one_line(more[0], 60)} is too many"
             if more
             else "their order is another"
         )
@@ -219,9 +221,13 @@ def with_late_data(grading: Grading) -> pd.DataFrame:
 
 @work
 def in_other_company(grading: Grading) -> tuple[np.ndarray, pd.DataFrame]:
-    """Some rows in another order, on data whose files hold their rows in another order: positions, and what they got."""
+    """Some rows of the last month in another order, on data whose files hold their rows in another order: positions, and what they got.
+
+    In the first run the company of these rows is older by two months: who keeps only what is recent for the first row shows it here.
+    """
     import shutil
 
+    import numpy as np
     import pandas as pd
 
     given_ = grading.get(given)
@@ -232,7 +238,8 @@ def in_other_company(grading: Grading) -> tuple[np.ndarray, pd.DataFrame]:
     for path in sorted(folder.rglob("*.parquet")):
         table = pd.read_parquet(path)
         table.iloc[draw.permutation(len(table))].to_parquet(path, index=False)
-    positions = draw.permutation(len(given_.rows))[:AGAIN]
+    late = given_.rows.table["sched_dep_local"].str.slice(0, 7).eq(given_.case.months[2])
+    positions = draw.permutation(np.flatnonzero(late))[:AGAIN]
     return positions, again(grading, "features-again", folder, given_.rows.take(positions).table)
 
 
@@ -316,8 +323,8 @@ def _share(where: pd.DataFrame) -> str:
 def values_are_right(grading: Grading) -> Finding:
     """For the contract's fifteen features and drawn ones of every kind, each value is what the grader computes.
 
-    Catches: a window closed at the wrong end; scheduled instead of known times; means over cancelled flights; only the fifteen
-    names known. Accepts: any engine, any width of numbers, null or NaN.
+    Catches: a window or an age closed at the wrong end; scheduled instead of known times; nulls counted; ties broken by chance; hours cut
+    in UTC; long durations refused; only the fifteen names known. Accepts: any engine, any width of numbers, null or NaN.
     """
     given_, ran = grading.get(given), grading.get(first_run)
     if ran.absent:
@@ -471,14 +478,14 @@ def late_data_moves_only_what_it_should(grading: Grading) -> Finding:
     got, should = differs(first, second), differs(right_first[columns], right_second[columns])
     wrong = got != should
     value, bar = (
-        f"{int((got & should).to_numpy().sum()):,} of {int(should.to_numpy().sum()):,} values moved",
-        "exactly those",
+        f"{int((got & should).to_numpy().sum()):,} of {int(should.to_numpy().sum()):,} that have to move did",
+        "those and no other",
     )
     if wrong.to_numpy().any():
         too_many, too_few = int((got & ~should).to_numpy().sum()), int((should & ~got).to_numpy().sum())
         return failed(
-            f"we delivered flights and readings late, known from {given_.case.delivered:%Y-%m-%d %H:%M} UTC on: {too_many:,} values moved "
-            f"that do not rest on them, {too_few:,} that do stayed, in {_named(given_, wrong)}", value, bar,
+            f"we delivered flights and readings late, known from {given_.case.delivered:%Y-%m-%d %H:%M} UTC on: of the values that "
+            f"rest on them {too_few:,} stayed, and {too_many:,} moved that do not, in {_named(given_, wrong)}", value, bar,
         ).showing("wrong_moves", _cells(given_.lots["delivered"].table, wrong, right_second, second))  # fmt: skip
     return passed("late data moves exactly the values that rest on it", value, bar)
 
@@ -487,7 +494,8 @@ def late_data_moves_only_what_it_should(grading: Grading) -> Finding:
 def rows_stand_alone(grading: Grading) -> Finding:
     """A row's features do not depend on the other rows, nor on the order of rows in the data.
 
-    Catches: history taken from the rows to score; a join that needs sorted files; the last row of the file for the latest.
+    Catches: history taken from the rows to score; a join that needs sorted files; the last row of the file for the latest; only
+    the month before the first row kept in mind.
     Accepts: any order of work inside.
     """
     given_ = grading.get(given)
@@ -539,7 +547,7 @@ def keeps_up_with_the_schedule(grading: Grading) -> Finding:
 def with_new_entries(grading: Grading) -> Submission:
     """A copy of the submission whose definitions have two more entries: the telling columns."""
     given_ = grading.get(given)
-    running.own_features(grading.submission)  # an entry more does not mend a file that cannot be read
+    own = running.own_features(grading.submission)  # an entry more does not mend a file that cannot be read
     copy = grading.folder("submission-with-new-entries")
     clean_copy(grading.submission.folder, copy)
     entries = [
@@ -553,8 +561,14 @@ def with_new_entries(grading: Grading) -> Submission:
         }
         for column in given_.case.telling
     ]
-    with (copy / grading.submission.manifest.features).open("a", encoding="utf-8") as file:
-        file.write("\n\n" + "".join(spelled(entry) for entry in entries))
+    file = copy / grading.submission.manifest.features
+    more = "\n\n" + "".join(map(spelled, entries))
+    text = file.read_text(encoding="utf-8")
+    try:
+        parse_features(text + more)
+    except FeatureProblem:  # `feature = [{...}]` is right TOML as well, and nothing can be put behind it
+        text = "".join(map(spelled, own))
+    file.write_text(text + more, encoding="utf-8")
     return replace(grading.submission, folder=copy)
 
 
@@ -589,9 +603,11 @@ def new_entry_reaches_the_model(grading: Grading) -> Finding:
             given_.case.world.weather[column].dtype == object or str(given_.case.world.weather[column].dtype) == "str"
         )
         gains["of words" if words else "of numbers"] = (gain, error)
-    value = "; ".join(f"{what}: AUC {gain:+.3f}" for what, (gain, _) in gains.items())
-    bar = f"at least {BARS['gain']:+.3f} each"
-    if weak := [what for what, (gain, error) in gains.items() if gain < BARS["gain"] or gain < BARS["errors"] * error]:
+    value = "; ".join(f"{what}: AUC {gain:+.3f} (standard error {error:.3f})" for what, (gain, error) in gains.items())
+    bar = f"at least {BARS['gain']:+.3f} and {BARS['gain_errors']:.0f} standard errors each"
+    if weak := [
+        what for what, (gain, error) in gains.items() if gain < BARS["gain"] or gain < BARS["gain_errors"] * error
+    ]:
         return failed(
             f"we added two entries to {grading.submission.manifest.features}, columns of the weather that tell of delays to come; the "
             f"column {' and the one '.join(weak)} did not make predictions better: train and predict have to use every entry", value, bar,
@@ -609,7 +625,7 @@ class Bad:
 
 
 def bad_definitions(given_: Given) -> list[Bad]:
-    """One of each: a kind, a column or table, a duration or zone, a key, each wrong in a drawn way."""
+    """One of each: a kind, a column or table, a duration, zone or part, a key, a name, each wrong in a drawn way."""
     draw = given_.case.draw("bad definitions")
     names = [f"f{number:05x}" for number in draw.choice(16**5, 5, replace=False)]
     good = spelled({"name": names[4], "kind": "column", "column": "carrier"})
@@ -628,16 +644,18 @@ def bad_definitions(given_: Given) -> list[Bad]:
         one(
             ("no duration", {**asof, "max_age": one("6h", "PT", "six hours", "P-1D")}),
             ("no time zone", {**zone, "zone": one("America/Newark", "EST5", "New York")}),
+            ("no part of a calendar", {**zone, "part": one("minute", "weekday", "HOUR")}),
         ),
         one(
             ("without max_age", {key: value for key, value in asof.items() if key != "max_age"}),
             ("with a key that nobody knows", {**asof, "maxage": "PT3H"}),
         ),
     ]
+    wrong_name = one(("a name that is there twice", names[4]), ("the name by which rows are told apart", "row_id"))
     return [
         Bad(what, good + spelled({"name": name, **entry}), name)
         for name, (what, entry) in zip(names[:4], wrong, strict=True)
-    ]
+    ] + [Bad(wrong_name[0], good + spelled({"name": wrong_name[1], **asof}), wrong_name[1])]
 
 
 @work
@@ -655,7 +673,7 @@ def refusals(grading: Grading) -> list[tuple[Bad, Ran]]:
 def refuses_bad_definitions(grading: Grading) -> Finding:
     """Definitions that make no sense end with exit code 2 and the name of the feature.
 
-    Catches: a traceback; a column of nulls for what is not there; a key ignored because of a typing error.
+    Catches: a traceback; a column of nulls for what is not there; a key ignored because of a typing error; half an answer left behind.
     Accepts: any words in the message.
     """
     runs = grading.get(refusals)
@@ -676,6 +694,11 @@ def refuses_bad_definitions(grading: Grading) -> Finding:
                 f"key {refusal.key!r}" if refusal.key else "no key",
                 bad.name,
             )
+        if os.path.lexists(ran.out / "features.parquet"):
+            return failed(
+                f"{said}; features refused it, and wrote features.parquet all the same; what is refused changes nothing",
+                "features.parquet is there", "nothing written",
+            )  # fmt: skip
     return passed(
         "wrong definitions are refused and the feature is named", f"{len(runs)} of {len(runs)} refused", "all"
     )

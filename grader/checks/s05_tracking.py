@@ -14,6 +14,7 @@ from grader.checks import charts, predictions, running, tracked, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.tracked import BASELINE, VALID, Logged
 from grader.contract.features import Feature, FeatureProblem
+from grader.contract.outputs import ModelRecord
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Table, Unreadable
@@ -173,17 +174,19 @@ class Changed:
 
 @work
 def exchanged(grading: Grading) -> Changed:
-    """The same training where, of the flights that it validated on, the late ones were punctual and the punctual ones late.
+    """The same training where, of half of the flights that it validated on, the late ones were punctual and the punctual ones late.
 
-    Whatever was learned from them or chosen by them then comes out otherwise.
+    Whatever was learned from them or chosen by them then comes out otherwise: how often they were late, which way a column points, and
+    how strongly.
     """
     case_, before = grading.get(case), grading.get(first)
-    held_out = set(before.validation.ids)
+    ids = sorted(before.validation.ids)
+    draw = stream(grading.world().seed or 0, "turned outcomes")
+    turned = {ids[place] for place in draw.permutation(len(ids))[: len(ids) // 2]}
     data = grading.folder("data-exchanged")
     copy_with_exchanged_outcomes(
-        grading.world(), case_.data, data, "validation", lambda flights: flights["flight_id"].isin(held_out),
-        turned=True,
-    )  # fmt: skip
+        grading.world(), case_.data, data, "validation", lambda flights: flights["flight_id"].isin(turned), turned=True
+    )
     content_hash = write_manifest(data)
     ran = running.train(grading, "train-exchanged", data, case_.given, {"PYTHONHASHSEED": "1"})
     what = "we exchanged the outcomes of the validation flights and ran train again"
@@ -192,19 +195,19 @@ def exchanged(grading: Grading) -> Changed:
 
 @work
 def other_seed(grading: Grading) -> Changed:
-    """A training with another seed, where the feature definitions have a further comment."""
+    """A training with another seed, where the feature definitions have another comment, or one more."""
     case_ = grading.get(case)
     grading.after(first_training)
     given = configure(grading.folder("given-seed"), case_.window, OTHER_SEED)
     name = grading.submission.manifest.features
     ran = train_altered(grading, "train-other-seed", name, given)
-    what = f"we ran train with another seed, after we had added a comment to {name}"
+    what = f"we ran train with another seed, after we had changed a comment in {name}, or added one"
     return Changed(logged(grading, ran, what), case_.data, case_.window, case_.flights, case_.hash)
 
 
 @work
 def other_end(grading: Grading) -> Changed:
-    """A training with another seed on a longer window, where a program file has a further comment."""
+    """A training with another seed on a longer window, where a program file has another comment, of the same length if it had one."""
     case_ = grading.get(case)
     grading.after(first_training)
     draw = stream(grading.world().seed or 0, "other end")
@@ -212,25 +215,46 @@ def other_end(grading: Grading) -> Changed:
     given = configure(grading.folder("given-end"), window, OTHER_SEED)
     folder = grading.submission.folder
     programs = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py") if path.is_file())
-    name = str(draw.choice(programs)) if programs else "NOTES.txt"
+    commented = [name for name in programs if _other_comment((folder / name).read_bytes())]
+    name = str(draw.choice(commented or programs)) if programs else "NOTES.txt"
     ran = train_altered(grading, "train-other-end", name, given)
-    what = f"we ran train with another seed and train_end, after we had added a comment to {name}"
+    what = f"we ran train with another seed and train_end, after we had changed a comment in {name}, or added one"
     return Changed(logged(grading, ran, what), case_.data, window, case_.flights, case_.hash)
 
 
 def train_altered(grading: Grading, label: str, name: str, given: Path) -> Ran:
-    """Run `train` of a copy of the submission that has one more comment in a file."""
+    """Run `train` of a copy of the submission that has another comment in a file, or one more."""
     from dataclasses import replace
 
     copy = grading.folder("submission-altered") / "submission"
     shutil.copytree(grading.submission.folder, copy)
-    with (copy / name).open("a", encoding="utf-8") as file:
-        file.write("\n# one more comment\n")
+    text = (copy / name).read_bytes() if (copy / name).exists() else b""
+    (copy / name).write_bytes(_other_comment(text) or text + b"\n# one more comment\n")
     altered = replace(grading.submission, folder=copy)
     before = altered.seconds
     ran = running.train(grading, label, grading.get(case).data, given, {"PYTHONHASHSEED": "1"}, altered)
     grading.submission.seconds += altered.seconds - before
     return ran
+
+
+def _other_comment(program: bytes) -> bytes:
+    """A Python program with another letter in a comment, which does nothing; empty where there is none."""
+    import tokenize
+
+    lines = program.splitlines(keepends=True)
+    try:
+        tokens = list(tokenize.tokenize(iter(lines).__next__))
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, StopIteration):
+        return b""
+    for token in tokens:
+        row, column = token.start
+        if token.type == tokenize.COMMENT and row > 2 and token.line.isascii() and token.string[-1].isalpha():
+            at = column + len(token.string) - 1
+            lines[row - 1] = (
+                lines[row - 1][:at] + (b"x" if token.string[-1] != "x" else b"y") + lines[row - 1][at + 1 :]
+            )
+            return b"".join(lines)
+    return b""
 
 
 def nudged(case_: Case, name: str, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -360,9 +384,12 @@ def metrics_follow(grading: Grading) -> Finding:
         ours = tracked.measured(late, probability)
         apart = max(abs(ours[key] - run.logged.metrics[f"valid.{key}"]) for key in ours)
         if moved > BARS["moved"] * len(late):
+            beside = kept.probability - probability
             return failed(
                 f"{what}: the probabilities in validation.parquet are not those that the logged model gives on the features of these "
-                "flights", f"{moved:,} of {len(late):,} differ", f"at most {BARS['moved']:.0%}",
+                f"flights; they lie {beside[late].mean():+.3f} beside them where the flight was late, and {beside[~late].mean():+.3f} "
+                "where not",
+                f"{moved:,} of {len(late):,} differ", f"at most {BARS['moved']:.0%}",
             ).showing("differ", predictions.moved(_rows(run, kept.ids), kept.probability, probability, BARS["equal"]))  # fmt: skip
         for key, value in tracked.measured(late, kept.probability).items():
             got = run.logged.metrics[f"valid.{key}"]
@@ -480,8 +507,8 @@ def logs_what_changed(grading: Grading) -> Finding:
 
 CODE = {
     "exchanged": "changed with the data; it is about the files of the submission",
-    "other seed": "is as before, and we had added a comment to the feature definitions",
-    "other end": "is as before, and we had added a comment to a program file",
+    "other seed": "is as before, and we had changed a comment in the feature definitions, or added one",
+    "other end": "is as before, and we had changed a comment in a program file, or added one",
 }
 
 
@@ -539,18 +566,24 @@ def validation_is_honest(grading: Grading) -> Finding:
     bar = f"{BARS['least']:.0%} to {BARS['most']:.0%} of the window's landed flights"
     if not BARS["least"] <= share <= BARS["most"]:
         return failed("too few or too many flights of the window are validation rows", f"{share:.1%}", bar, spans)
+    record = predictions.read_json(grading.reader, ModelRecord, base.ran.out / "model.json", "train ended well, but ")
+    if record.rows > len(landed) - len(rows):
+        return failed(
+            "model.json counts more rows that were learned from than the window has landed flights before its validation rows",
+            f"{record.rows:,} rows", f"at most {len(landed) - len(rows):,}", spans,
+        )  # fmt: skip
     found = grading.get(scores)
     before, after = found.of("first", "validation"), found.of("exchanged", "as before")
     moved = int((abs(before - after) > BARS["equal"]).sum())
     if moved:
         return failed(
-            "we exchanged the outcomes of the validation rows, trained again, and gave both logged models the same features; they "
-            "differ, so the model has learned from these rows or was chosen by them", f"{moved:,} of {len(rows):,} rows differ",
+            "we turned the outcomes of half of the validation rows round, trained again, and gave both logged models the same features; "
+            "they differ, so the model has learned from these rows or was chosen by them", f"{moved:,} of {len(rows):,} rows differ",
             "none", spans,
         ).showing("moved", predictions.moved(rows.rename(columns={"flight_id": "row_id"}), before, after, BARS["equal"]))  # fmt: skip
     if set(grading.get(exchanged).logged.validation.ids) != set(base.validation.ids):
         return failed(
-            "we exchanged the outcomes of the validation rows, and the next training validated on others",
+            "we turned the outcomes of half of the validation rows round, and the next training validated on others",
             "others",
             "the same",
         )
@@ -709,22 +742,34 @@ def staleness_measured(grading: Grading) -> Finding:
 
 @work
 def failures(grading: Grading) -> list[tuple[str, Ran]]:
-    """Trainings that cannot go well: a window without flights, and a file of the data that breaks off."""
+    """Trainings that cannot go well: a window without flights or of one day, and a file of the data that breaks off."""
     case_ = grading.get(case)
     grading.get(first)
     year = int(case_.months[0][:4]) - 2
     given = configure(grading.folder("given-empty"), (f"{year}-01-01", f"{year}-02-28"))
-    damaged = grading.folder("data-damaged") / "data"
-    shutil.copytree(case_.data, damaged)
-    path = damaged / "weather" / f"{case_.months[TRAIN_MONTHS - 1]}.parquet"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    day = str(case_.landed(case_.window)["day"].value_counts().index[0])
+    one_day = configure(grading.folder("given-one-day"), (day, day))
+    broken = {"weather": case_.months[TRAIN_MONTHS - 1], "flights": case_.months[0]}
     return [
         ("we ran train on a window without flights", running.train(grading, "train-empty", case_.data, given)),
-        (
-            "we ran train on data with a weather file that breaks off",
-            running.train(grading, "train-damaged", damaged, case_.given),
+        ("we ran train on a window of one day", running.train(grading, "train-one-day", case_.data, one_day)),
+        *(
+            (
+                f"we ran train on data with a file of {table} that breaks off",
+                running.train(grading, f"train-damaged-{table}", _damaged(grading, table, month), case_.given),
+            )
+            for table, month in broken.items()
         ),
     ]
+
+
+def _damaged(grading: Grading, table: str, month: str) -> Path:
+    """The DATA folder with half of a file."""
+    folder = grading.folder(f"data-damaged-{table}") / "data"
+    shutil.copytree(grading.get(case).data, folder)
+    path = folder / table / f"{month}.parquet"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return folder
 
 
 @check("tracking.failure_leaves_no_finished_run", uses=[case, first_training, first, failures])
@@ -732,7 +777,7 @@ def failure_leaves_no_finished_run(grading: Grading) -> Finding:
     """A training that is refused or crashes leaves no run with status FINISHED.
 
     Catches: a run begun without `with`, which MLflow finishes when Python ends; an exception caught and forgotten; a run logged
-    before the data is read. Accepts: a failed run, or none at all.
+    before the data is read; a window of one day that is learned from and validated on. Accepts: a failed run, or none at all.
     """
     for what, ran in grading.get(failures):
         if ran.ok:

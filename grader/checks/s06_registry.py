@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE, Unreadable
 from grader.submission import Ran
 from grader.verdict import Chart
-from grader.world import Rows, draw_rows, features, write_data
+from grader.world import Rows, draw_rows, features, write_data, write_manifest
 from grader.world.build import stream
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MONTHS, FLIGHTS_PER_MONTH, ROWS = 3, 3_000, 300  # learned from two, judged on the third
-MODEL_NAME = "flight-delay"  # as in the use case
+MODEL_NAME = "flight-delay"  # as in the use case that is published; here it has another one
+NAMES_OF_MODELS = ("late-departures", "delay-risk", "arrival-odds", "punctuality")
+FEW = (330, 470)  # landed flights that one airport has in the month of the gate: a small slice, and one to be looked at
 BARS = stages.find("06").bars
 
 
 @dataclass(frozen=True)
 class Given:
-    """The hidden data of this stage: `flights` are the gate's, with `late`; `rows` are scored by alias."""
+    """The hidden data of this stage: `flights` are the gate's, with `late`; `rows` are scored by alias; `model` is its name."""
 
     data: Path
     settings: Path
@@ -43,6 +46,7 @@ class Given:
     flights: pd.DataFrame
     rows: Rows
     definitions: list[Feature]
+    model: str
 
 
 @work
@@ -55,11 +59,36 @@ def given(grading: Grading) -> Given:
     months = world.months[first : first + MONTHS]
     rows = draw_rows(world, months[2:], ROWS, "registry")
     write_data(world, data, months, FLIGHTS_PER_MONTH, without=rows)
+    thin_out(data / "flights" / f"{months[2]}.parquet", world.seed or 0)
+    write_manifest(data)
     window = (f"{months[0]}-01", last_day(months[1]))
     configure(settings, window)
+    model = name_the_model(settings / "usecase.toml", world.seed or 0)
     flights = labelled(data)
     of_gate = flights[flights["day"].str.startswith(months[2])].reset_index(drop=True)
-    return Given(data, settings, window, of_gate, rows, own_features(grading))
+    return Given(data, settings, window, of_gate, rows, own_features(grading), model)
+
+
+def thin_out(path: Path, seed: int) -> None:
+    """Leave only few of the flights of one airport in a month."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    draw, table = stream(seed, "flights of the small airport"), pq.read_table(path)
+    origin = table.column("origin").to_numpy(zero_copy_only=False)
+    landed = np.asarray(table.column("arr_delay_min").is_valid())
+    of_one = draw.permutation(np.flatnonzero(origin == draw.choice(np.unique(origin.astype(str)))))
+    out = of_one[np.cumsum(landed[of_one]) > int(draw.integers(FEW[0], FEW[1] + 1))]
+    pq.write_table(table.take(np.setdiff1d(np.arange(len(table)), out)), path)
+
+
+def name_the_model(usecase: Path, seed: int) -> str:
+    """Give the model of a use case another name than the published one; returns it."""
+    draw = stream(seed, "name of the model")
+    name = f"{draw.choice(NAMES_OF_MODELS)}-{draw.integers(10, 100)}"
+    text = usecase.read_text(encoding="utf-8")
+    usecase.write_text(text.replace(f'model_name = "{MODEL_NAME}"', f'model_name = "{name}"'), encoding="utf-8")
+    return name
 
 
 @work
@@ -140,7 +169,7 @@ def lined_up(grading: Grading) -> LineUp:
         (placed / f"{number}").write_text(challengers.weights(at, rows, setting))
     seen = grading.sandbox.path
     described = {
-        "base": seen(store / run.model), "like": run.run_id, "name": MODEL_NAME,
+        "base": seen(store / run.model), "like": run.run_id, "name": grading.get(given).model,
         "weights": [seen(plan / f"{number}") for number in range(len(settings))],
     }  # fmt: skip
     (placed / "plan.json").write_text(json.dumps(described))
@@ -154,6 +183,10 @@ def lined_up(grading: Grading) -> LineUp:
         raise Owed(f"we registered challengers that ask your logged model; the list of them {problem}") from None
     if not isinstance(versions, list) or len(versions) != len(settings):
         raise Owed("we registered challengers that ask your logged model; some of them are missing")
+    if not all(re.fullmatch("[0-9]{1,9}", str(version)) for version in versions):
+        raise Owed(
+            "we registered challengers that ask your logged model; the list of them is not the one that we wrote"
+        )
     return LineUp(str(versions[0]), {n: str(v) for n, v in zip(names, versions[1:], strict=True)}, ran.tracking)
 
 
@@ -168,18 +201,23 @@ class Registered:
     deleted: frozenset[str] = frozenset()
 
 
-def registered(grading: Grading, ran: Ran) -> Registered:
-    """The registry after a command. Raises Fault."""
+def registered(grading: Grading, ran: Ran, model: str = MODEL_NAME) -> Registered:
+    """The registry after a command, of a model. Raises Fault."""
     if ran.tracking is None:
         return Registered(frozenset(), None, {}, {})
     try:
-        answer = grading.reader.registry(ran.tracking, stores.NAME, MODEL_NAME)
+        answer = grading.reader.registry(ran.tracking, stores.NAME, model)
     except Unreadable as problem:
         raise Fault(f"the MLflow store {problem}") from None
     there = {name: v for name, v in answer["versions"].items() if isinstance(v, dict) and not v.get("deleted")}
     runs, sources = ({name: str(v.get(key)) for name, v in there.items()} for key in ("run", "source"))
     deleted = frozenset(answer["versions"]) - frozenset(there)
     return Registered(frozenset(there), answer["aliases"].get("champion"), runs, sources, deleted)
+
+
+def left(grading: Grading, ran: Ran) -> Registered:
+    """The registry of this stage after a command. Raises Fault."""
+    return registered(grading, ran, grading.get(given).model)
 
 
 def audited(grading: Grading, ran: Ran) -> list[AuditRecord | None]:
@@ -271,7 +309,7 @@ def champion_moves_only_for_better(grading: Grading) -> Finding:
     for name, promotion_ in PROMOTIONS.items():
         case_, ran = cases_[name], grading.get(promotion_)
         made = decision(grading, ran, sentence(case_))
-        after = registered(grading, ran).champion
+        after = left(grading, ran).champion
         right = line.versions[name] if case_.refused is None else line.champion
         says = "promoted" if case_.refused is None else "refused"
         done = (
@@ -314,19 +352,31 @@ def names_the_gate(name: str) -> Callable[[Grading], Finding]:
     def judged(grading: Grading) -> Finding:
         case_, ran = grading.get(cases)[name], grading.get(PROMOTIONS[name])
         made = decision(grading, ran, sentence(case_))
-        wanted = f"{case_.refused}{f' ({case_.slice})' if case_.slice else ''}"
-        found = [r for r in made.reasons if r.gate == case_.refused and (case_.slice is None or r.slice == case_.slice)]
-        if made.decision != "refused" or not found:
+        wanted = ", ".join(f"{case_.refused} ({slice_})" for slice_ in case_.slices) or str(case_.refused)
+        found = [r for r in made.reasons if r.gate == case_.refused and (not case_.slices or r.slice in case_.slices)]
+        if made.decision != "refused" or len({r.slice for r in found}) < max(1, len(case_.slices)):
             said = f"refused, reasons: {told(made.reasons)}" if made.reasons else made.decision
             return failed(
                 f"{sentence(case_)}; its reasons do not name what is wrong with it",
                 said,
                 f"refused, with {wanted}",
             )
+        if case_.slices and (fine := _not_worse(grading, case_, made.reasons)):
+            return failed(
+                f"{sentence(case_)}; its reasons name {fine} too, where it is not worse", told(made.reasons), wanted
+            )
         chart = _beside(grading, case_)
         return passed(f"a challenger that {case_.said} is refused for it", told(found), wanted, *chart)
 
     return judged
+
+
+def _not_worse(grading: Grading, case_: Case, reasons: Sequence[Reason]) -> str:
+    """The first airport that reasons name and where a challenger is not worse by two standard errors; empty if there is none."""
+    at = grading.get(gate)
+    base, airports = challengers.champion(at), set(at.origin)
+    named = [r.slice for r in reasons if r.gate == "slice" and challengers.airport(r.slice) in airports]
+    return next((n for n in named if n and at.lead(case_.setting, base, challengers.airport(n)) > -2), "")
 
 
 def _beside(grading: Grading, case_: Case) -> list[Chart]:
@@ -361,9 +411,10 @@ def suspects_what_is_too_good(grading: Grading) -> Finding:
 
 @check("registry.looks_at_slices", uses=[*LINE, PROMOTIONS["slice"]])
 def looks_at_slices(grading: Grading) -> Finding:
-    """A challenger that is better on average and much worse for one airport is refused, and the airport is named.
+    """A challenger that is better on average and worse for two airports is refused, and both are named, the third is not.
 
-    Catches: a mean that hides a slice; slices of its own choice only. Accepts: any bar between two and five standard errors.
+    Catches: a mean that hides a slice; slices of its own choice only, or those with very many flights; the first of them only; two
+    means compared where flights are to be. Accepts: any bar between two and five standard errors.
     """
     return names_the_gate("slice")(grading)
 
@@ -397,21 +448,22 @@ def tries_the_model_first(grading: Grading) -> Finding:
 
 @check("registry.reasons_are_measured", uses=[*LINE, *(PROMOTIONS[n] for n in ("worse", "leaky", "slice"))])
 def reasons_are_measured(grading: Grading) -> Finding:
-    """The numbers in reasons are what champion and challenger get on the gate's flights.
+    """The numbers in reasons are what champion and challenger get on the gate's flights, and a bar lies where the contract has it.
 
-    Catches: numbers from the run instead of the flights; other rows than the last month's; champion and challenger exchanged.
-    Accepts: numbers rounded to three digits.
+    Catches: numbers from the run instead of the flights; other rows than the last month's; champion and challenger exchanged; a bar on
+    the wrong side of the champion. Accepts: numbers rounded to three digits; no bar.
     """
     cases_, at = grading.get(cases), grading.get(gate)
     base = challengers.champion(at)
     pairs: dict[str, tuple[float, float]] = {}
-    for name in ("worse", "leaky", "slice"):
+    asked_ = [(name, slice_) for name in ("worse", "leaky", "slice") for slice_ in cases_[name].slices or (None,)]
+    for name, slice_ in asked_:
         case_ = cases_[name]
         made = decision(grading, grading.get(PROMOTIONS[name]), sentence(case_))
-        reasons = [r for r in made.reasons if r.gate == case_.refused and r.slice == case_.slice]
+        reasons = [r for r in made.reasons if r.gate == case_.refused and r.slice == slice_]
         if not reasons:
             raise Owed("the gate has to name what is wrong first: see the checks of the single gates")
-        metric, champion_, challenger = challengers.numbers(at, case_, base)
+        metric, champion_, challenger = challengers.numbers(at, case_, base, slice_)
         if reasons[0].metric != metric:
             return failed(
                 f"{sentence(case_)}; the metric of {case_.refused} has another name", reasons[0].metric, metric
@@ -423,9 +475,17 @@ def reasons_are_measured(grading: Grading) -> Finding:
             if got is None or abs(got - right) > BARS["number"]:
                 return failed(
                     f"{sentence(case_)}; the {metric} of the {who} in the reason {case_.refused} is not what we measure on the "
-                    f"gate's flights{f' of {case_.slice}' if case_.slice else ''}", got, f"within {BARS['number']:g} of ours",
+                    f"gate's flights{f' of {slice_}' if slice_ else ''}", got, f"within {BARS['number']:g} of ours",
                 )  # fmt: skip
-            pairs[f"{case_.refused}: {metric} of the {who}"] = (got, right)
+            pairs[f"{case_.refused}{f' ({slice_})' if slice_ else ''}: {metric} of the {who}"] = (got, right)
+        low, high = challengers.bars(at, case_, base, slice_)
+        bar = reasons[0].bar
+        if bar is not None and not low - BARS["number"] <= bar <= high + BARS["number"]:
+            return failed(
+                f"{sentence(case_)}; the bar in the reason {case_.refused}{f' for {slice_}' if slice_ else ''} is not what could have been "
+                f"allowed: the {metric} of the champion is {champion_:.4f}, that of the challenger {challenger:.4f}",
+                f"{bar:.4f}", f"{low:.4f} to {high:.4f}",
+            )  # fmt: skip
     return passed(
         "the numbers in reasons are what we measure", f"{len(pairs)} numbers", f"within {BARS['number']:g} of ours",
         charts.pairs("Numbers in reasons", pairs),
@@ -477,10 +537,10 @@ def registers_runs(grading: Grading) -> Finding:
     """
     run, found = grading.get(trained), grading.get(registrations)
     version = version_of(grading, found.first, "we ran register for the run of train")
-    there = registered(grading, found.first)
+    there = left(grading, found.first)
     if there.runs.get(version) != run.run_id:
         return failed(
-            f"we ran register for the run of train; version {version} of {MODEL_NAME} is not that run's",
+            f"we ran register for the run of train; version {version} of {grading.get(given).model} is not that run's",
             f"versions: {', '.join(sorted(there.versions)) or 'none'}", "a version of this run",
         )  # fmt: skip
     if there.champion is not None:
@@ -488,7 +548,7 @@ def registers_runs(grading: Grading) -> Finding:
             "we ran register; it also made the version champion, which is for promote", "champion", "no alias"
         )
     again = version_of(grading, found.again, "we ran register for the same run again")
-    count = len(registered(grading, found.again).versions)
+    count = len(left(grading, found.again).versions)
     if again != version or count != 1:
         return failed("we ran register for the same run again; it has to keep its version", f"{count} versions", "1")
     refused(grading, found.unknown, "we ran register for a run that is not there")
@@ -497,22 +557,26 @@ def registers_runs(grading: Grading) -> Finding:
     )
 
 
-def refused(grading: Grading, ran: Ran, what: str) -> None:
-    """See that a command refused. Raises Fault."""
+def refused(grading: Grading, ran: Ran, what: str, key: str | None = None) -> None:
+    """See that a command refused, and named a key. Raises Fault."""
     if ran.finished.ended != "exited" or ran.finished.code != 2:
         raise Fault(f"{what}; it has to end with exit code 2 and a refusal; {ran.sentence()}")
-    predictions.read_json(grading.reader, Refusal, ran.refusal, f"{what}; it ended with exit code 2, but ")
+    said = predictions.read_json(grading.reader, Refusal, ran.refusal, f"{what}; it ended with exit code 2, but ")
+    if key is not None and said.key != key:
+        raise Fault(f"{what}; the key of its refusal is {said.key!r}, not {key!r}")
 
 
 @dataclass(frozen=True)
 class Story:
     """Two promotions and three rollbacks, one after the other, each beginning with what the one before has left.
 
-    Before the second promotion the last line of the audit log was followed by half of one.
+    Before the second promotion the last line of the audit log was followed by half of one. `passed_over` are two rollbacks that also
+    follow the two promotions, after the version of the first was deleted.
     """
 
     promotions: tuple[Ran, Ran]
     rollbacks: tuple[Ran, Ran, Ran]
+    passed_over: tuple[Ran, Ran]
 
 
 @work
@@ -520,20 +584,33 @@ def story(grading: Grading) -> Story:
     line = grading.get(lined_up)
     first = grading.get(PROMOTIONS["better"])
     if not first.ok or first.tracking is None or first.state is None:
-        raise Owed("a better challenger has to be promoted first: see registry.champion_moves_only_for_better")
+        raise Owed(NOT_PROMOTED)
     crashed = grading.folder("state-with-half-a-line")
     stores.copy_files(first.state, crashed)
     if (crashed / "audit.jsonl").is_file():
         with (crashed / "audit.jsonl").open("ab") as file:
             file.write(TORN)
     second = promote(grading, "promote-second", line.versions["best"], first.tracking, crashed)
-    before, backs = second, []
-    for number in range(3):
-        if before.tracking is None or before.state is None:
-            raise Owed("a better challenger has to be promoted first: see registry.champion_moves_only_for_better")
-        before = rollback(grading, f"rollback-{number + 1}", before.tracking, before.state)
-        backs.append(before)
-    return Story((first, second), (backs[0], backs[1], backs[2]))
+    one, two, three = back(grading, "rollback", second.tracking, second.state, 3)
+    if second.tracking is None:
+        raise Owed(NOT_PROMOTED)
+    gone = alter(grading, second.tracking, "deleted", line.versions["better"])
+    past, none = back(grading, "rollback-past-a-gap", gone, second.state, 2)
+    return Story((first, second), (one, two, three), (past, none))
+
+
+NOT_PROMOTED = "a better challenger has to be promoted first: see registry.champion_moves_only_for_better"
+
+
+def back(grading: Grading, label: str, store: Path | None, state: Path | None, times: int) -> list[Ran]:
+    """Rollbacks, each beginning with what the one before has left. Raises Owed."""
+    found: list[Ran] = []
+    for number in range(1, times + 1):
+        if store is None or state is None:
+            raise Owed(NOT_PROMOTED)
+        found.append(ran := rollback(grading, f"{label}-{number}", store, state))
+        store, state = ran.tracking, ran.state
+    return found
 
 
 TORN = b'{"at": "2024-01-01T00:00:00Z", "action": "pro'
@@ -544,7 +621,7 @@ def answers_of_champion(grading: Grading) -> Ran:
     """`predict` by alias after the second promotion."""
     told_ = grading.get(story)
     given_ = grading.get(given)
-    uri = f"models:/{MODEL_NAME}@champion"
+    uri = f"models:/{given_.model}@champion"
     return running.predict_run(
         grading, "predict-champion", uri, given_.rows, given_.data, tracking=told_.promotions[1].tracking
     )
@@ -559,7 +636,7 @@ def predicts_with_the_champion(grading: Grading) -> Finding:
     """
     given_, line = grading.get(given), grading.get(lined_up)
     told_, ran = grading.get(story), grading.get(answers_of_champion)
-    if registered(grading, told_.promotions[1]).champion != line.versions["best"]:
+    if left(grading, told_.promotions[1]).champion != line.versions["best"]:
         raise Owed("a better challenger has to be promoted first: see registry.champion_moves_only_for_better")
     what = "we ran predict with the URI of the champion, after a second promotion"
     if not ran.ok:
@@ -583,19 +660,21 @@ def went_back(grading: Grading, ran: Ran, what: str) -> tuple[RollbackRecord, st
     if not ran.ok:
         raise Fault(f"{what}; {ran.sentence()}")
     said = predictions.read_json(grading.reader, RollbackRecord, ran.out / "rollback.json", f"{what}; ")
-    return said, registered(grading, ran).champion
+    return said, left(grading, ran).champion
 
 
 @check("registry.rolls_back", uses=[*LINE, PROMOTIONS["better"], story])
 def rolls_back(grading: Grading) -> Finding:
     """After two promotions, two rollbacks lead to the first champion; a third has nothing to go back to and is refused.
 
-    Catches: back and forth between two versions; the version number less one; a history lost to half a line.
-    Accepts: any memory: audit log, tags, aliases.
+    Where the version between was deleted, one rollback leads there, and the second is refused.
+
+    Catches: back and forth between two versions; the version number less one; a history lost to half a line, or to a version that is
+    gone; a promotion that is passed over and taken back later. Accepts: any memory: audit log, tags, aliases.
     """
     line, told_ = grading.get(lined_up), grading.get(story)
     chain = [line.versions["best"], line.versions["better"], line.champion]
-    if [registered(grading, ran).champion for ran in told_.promotions] != [chain[1], chain[0]]:
+    if [left(grading, ran).champion for ran in told_.promotions] != [chain[1], chain[0]]:
         raise Owed("better challengers have to be promoted first: see registry.champion_moves_only_for_better")
     for number, ran in enumerate(told_.rollbacks[:2]):
         what = f"we promoted two versions one after the other and ran rollback{' twice' if number else ''}"
@@ -612,18 +691,34 @@ def rolls_back(grading: Grading) -> Finding:
                 "from and to of this step",
             )
     refused(grading, told_.rollbacks[2], "we ran rollback a third time, where no champion before is known")
-    if registered(grading, told_.rollbacks[2]).champion != chain[2]:
+    if left(grading, told_.rollbacks[2]).champion != chain[2]:
         return failed(
             "we ran rollback a third time; it was refused, and the champion is another one", "moved", "as before"
         )
-    return passed("two rollbacks lead back to the first champion, a third is refused", "2 of 2", "2 of 2")
+    past, none = told_.passed_over
+    what = "we promoted two versions one after the other, deleted the first of them and ran rollback"
+    said, after = went_back(grading, past, what)
+    if (said.before, said.after, after) != (chain[0], chain[2], chain[2]):
+        return failed(
+            f"{what}; the champion is not the one before the version that is gone, or it says otherwise (it says: from {said.before} to "
+            f"{said.after})", after, chain[2],
+        )  # fmt: skip
+    refused(grading, none, f"{what} twice, where the second time no champion before is known")
+    if left(grading, none).champion != chain[2]:
+        return failed(f"{what} twice; the second was refused, and the champion is another one", "moved", "as before")
+    return passed(
+        "rollbacks lead back to the first champion, also past a version that is gone, and then are refused",
+        "3 of 3",
+        "3 of 3",
+    )
 
 
 @check("registry.leaves_an_audit_trail", uses=[*LINE, PROMOTIONS["better"], story, PROMOTIONS["worse"]])
 def leaves_an_audit_trail(grading: Grading) -> Finding:
     """Every decision leaves one line that says what the decision said; lines are only added, also after half of one.
 
-    Catches: promotions only; a file written anew; a line glued to a torn one. Accepts: more keys; the torn line kept or left out.
+    Catches: promotions only; a file written anew; a line glued to a torn one; other reasons than those of the decision.
+    Accepts: more keys; the torn line kept or left out.
     """
     line, told_ = grading.get(lined_up), grading.get(story)
     worse = grading.get(PROMOTIONS["worse"])
@@ -636,10 +731,15 @@ def leaves_an_audit_trail(grading: Grading) -> Finding:
         ("promote", line.champion, line.versions["worse"], "refused"),
         "we ran promote, which refused",
     )
+    noted = [told(record.reasons) for record in audited(grading, worse) if record is not None]
+    if noted[-1] != (said := told(decision(grading, worse, "we ran promote, which refused").reasons)):
+        raise Fault(
+            f"we ran promote, which refused; its line in the audit log has other reasons ({noted[-1]}) than --out ({said})"
+        )
     runs = (*told_.promotions, *told_.rollbacks[:2])
     if not all(ran.ok for ran in runs):
         raise Owed("promote and rollback have to work first: see registry.rolls_back")
-    champions = [line.champion, *(registered(grading, ran).champion for ran in runs)]
+    champions = [line.champion, *(left(grading, ran).champion for ran in runs)]
     if champions[:3] != [line.champion, line.versions["better"], line.versions["best"]]:
         raise Owed("better challengers have to be promoted first: see registry.champion_moves_only_for_better")
     before: list[AuditRecord] = []
@@ -692,7 +792,7 @@ def decides_one_at_a_time(grading: Grading) -> Finding:
     runs = grading.get(race)
     what = "we ran promote for two better challengers at the same moment"
     made = {name: decision(grading, ran, what) for name, ran in zip(("best", "better"), runs, strict=True)}
-    after = registered(grading, runs[0]).champion
+    after = left(grading, runs[0]).champion
     if after != line.versions["best"]:
         says = "; ".join(f"{name}: {d.decision}, champion before {d.champion_before}" for name, d in made.items())
         return failed(
@@ -722,9 +822,10 @@ def decides_one_at_a_time(grading: Grading) -> Finding:
 
 @dataclass(frozen=True)
 class Odd:
-    """A registry without a champion, one whose alias points to a deleted version, and a version that is not there."""
+    """A registry without a champion, for a good and a bad challenger; one whose champion was deleted; an unknown version."""
 
     first: Ran
+    blatant: Ran
     dangling: Ran
     unknown: Ran
     version: str
@@ -738,6 +839,7 @@ def odd(grading: Grading) -> Odd:
     version = line.versions["better"]
     return Odd(
         promote(grading, "promote-without-champion", version, bare),
+        promote(grading, "promote-blatant-without-champion", line.versions["blatant"], bare),
         promote(grading, "promote-after-deletion", version, dangling),
         promote(grading, "promote-unknown", str(10_000 + len(line.versions)), line.store),
         version,
@@ -748,7 +850,7 @@ def alter(grading: Grading, store: Path, what: str, version: str) -> Path:
     """A copy of a store without a champion, or with one that was deleted."""
     out, kit = grading.folder(f"altered-{what}", grading.limits.disk_mb), Mount(INSIDE, "kit")
     database = Mount(out / stores.NAME, stores.NAME) / stores.DATABASE
-    argv: list[Argument] = ["python", kit / "alter_registry.py", database, what, MODEL_NAME, version]
+    argv: list[Argument] = ["python", kit / "alter_registry.py", database, what, grading.get(given).model, version]
     ran = grading.submission.run("alter", argv, [kit], out, grading.limits, tracking=store)
     if not ran.ok or ran.tracking is None:
         raise Owed(f"we altered the registry; {ran.sentence()}")
@@ -757,9 +859,12 @@ def alter(grading: Grading, store: Path, what: str, version: str) -> Path:
 
 @check("registry.copes_without_a_champion", uses=[*LINE, odd])
 def copes_without_a_champion(grading: Grading) -> Finding:
-    """The first champion of all is promoted, also where the alias points to a deleted version; an unknown version is refused.
+    """The first champion of all is promoted, also where the alias points to a deleted version, but not one whose answers are no good.
 
-    Catches: a crash on the first day; a champion that is not there compared with. Accepts: any order of looking.
+    An unknown version is refused.
+
+    Catches: a crash on the first day; a champion that is not there compared with; a first champion that nobody judges, or by one gate.
+    Accepts: any order of looking.
     """
     found = grading.get(odd)
     for what, ran in (
@@ -767,14 +872,27 @@ def copes_without_a_champion(grading: Grading) -> Finding:
         ("we deleted the champion, left its alias, and ran promote for a good challenger", found.dangling),
     ):
         made = decision(grading, ran, what)
-        after = registered(grading, ran).champion
+        after = left(grading, ran).champion
         if made.decision != "promoted" or after != found.version:
             return failed(f"{what}; it is not champion now (reasons: {told(made.reasons)})", made.decision, "promoted")
         if made.champion_before is not None:
             return failed(
                 f"{what}; the decision names a champion before, and there was none", made.champion_before, "null"
             )
+    case_ = grading.get(cases)["blatant"]
+    what = f"we took the champion's alias away and ran promote for a challenger that {case_.said}"
+    made, wanted = decision(grading, found.blatant, what), {str(case_.refused), str(case_.also)}
+    if made.decision != "refused" or left(grading, found.blatant).champion is not None:
+        return failed(f"{what}; it became champion, or the decision says so", made.decision, "refused")
+    if {r.gate for r in made.reasons} != wanted:
+        return failed(
+            f"{what}; its reasons are not all that speak against it, or compare it with nothing",
+            told(made.reasons),
+            ", ".join(sorted(wanted)),
+        )
+    if compared := next((r for r in made.reasons if r.champion is not None), None):
+        return failed(f"{what}; a reason has a number of a champion, and there is none", compared.champion, "null")
     if found.unknown.absent:
         raise Owed(f"there is no promote command yet; {found.unknown.sentence()}")
     refused(grading, found.unknown, "we ran promote for a version that is not there")
-    return passed("a registry without a champion gets its first, and an unknown version is refused", "3 of 3", "3 of 3")
+    return passed("a registry without a champion gets its first, and nothing else does", "4 of 4", "4 of 4")

@@ -12,15 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader import services, stores
 from grader.checks import charts, predictions, running, tracked
-from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
+from grader.checks.api import Fault, Finding, Grading, Owed, Work, check, failed, passed, work
 from grader.checks.s03_data_contract import as_read
 from grader.checks.s04_features import differs, values_of
-from grader.checks.s06_registry import Registered, audited, registered
+from grader.checks.s06_registry import Registered, audited, refused, registered
 from grader.checks.tracked import Logged
 from grader.contract import pipelines
 from grader.contract.features import Feature
@@ -43,6 +44,7 @@ FLIGHTS_PER_MONTH = 3_000
 SMALL_DISK_MB = 2
 NEARER = 0.5  # of the distance between models of different data
 PREFECT_MB = 256
+CLOCK_SECONDS = 1.0  # by which clocks of the source and of Prefect's server may lie apart
 RECORDED_SECONDS = 60  # within which Prefect's server has written down what tasks did
 GRACE_SECONDS = 20  # beyond what the contract allows, before a call counts as late: the machine may be busy
 MONTH_FILE = re.compile(
@@ -54,11 +56,15 @@ SMALL_TABLES = ("planes", "airports", "airlines")
 
 @dataclass(frozen=True)
 class Given:
-    """The hidden data of this stage: folders, and what the source delivers."""
+    """The hidden data of this stage: folders, and what the source delivers.
+
+    `spoiled` has the second month before it was mended, `turned` has it so as well, and the first one put right.
+    """
 
     history: Path
     source: Path
     spoiled: Path
+    turned: Path
     settings: Path
     deliveries: deliveries.Deliveries
     definitions: list[Feature]
@@ -75,15 +81,18 @@ def given(grading: Grading) -> Given:
     from grader.checks.s05_tracking import own_features
 
     world = grading.world()
-    history, source, spoiled = (grading.folder(name) for name in ("history", "source", "source-spoiled"))
+    history, source, spoiled, turned_ = (
+        grading.folder(name) for name in ("history", "source", "source-spoiled", "source-turned")
+    )
     settings = grading.folder("given")
     write_data(world, history, deliveries.months_of(world)[0], FLIGHTS_PER_MONTH)
     made = deliveries.make_deliveries(world, history, FLIGHTS_PER_MONTH)
     for month, feed in made.feeds.items():
         feed.write(source / month)
         (made.spoiled if month == made.order[1] else feed).write(spoiled / month)
+        {made.order[0]: made.corrected, made.order[1]: made.spoiled}.get(month, feed).write(turned_ / month)
     (settings / "usecase.toml").write_text(made.usecase, encoding="utf-8")
-    return Given(history, source, spoiled, settings, made, own_features(grading))
+    return Given(history, source, spoiled, turned_, settings, made, own_features(grading))
 
 
 # What has to be there
@@ -102,7 +111,7 @@ class Truth:
 def truth_after(label: str, count: int) -> Callable[[Grading], Truth]:
     def after(grading: Grading) -> Truth:
         given_ = grading.get(given)
-        return _truth(grading, given_, given_.deliveries.order[:count])
+        return _truth(grading, given_, {m: given_.deliveries.feeds[m] for m in given_.deliveries.order[:count]})
 
     after.__name__ = label
     return after
@@ -112,7 +121,14 @@ truth_first = work(truth_after("truth of the first month", 1))
 truth_all = work(truth_after("truth of all months", 3))
 
 
-def _truth(grading: Grading, given_: Given, arrived: Sequence[str]) -> Truth:
+@work
+def truth_turned(grading: Grading) -> Truth:
+    """What is right once all months have arrived and the first of them has been put right."""
+    made = grading.get(given).deliveries
+    return _truth(grading, grading.get(given), {**made.feeds, made.order[0]: made.corrected})
+
+
+def _truth(grading: Grading, given_: Given, arrived: Mapping[str, Feed]) -> Truth:
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -122,7 +138,7 @@ def _truth(grading: Grading, given_: Given, arrived: Sequence[str]) -> Truth:
         for month in given_.deliveries.history:
             found[f"{name}/{month}.parquet"] = pq.read_table(given_.history / name / f"{month}.parquet")
         for month in arrived:
-            found[f"{name}/{month}.parquet"] = accepted(given_.deliveries.feeds[month], name)
+            found[f"{name}/{month}.parquet"] = accepted(arrived[month], name)
     for name in SMALL_TABLES:
         found[f"{name}.parquet"] = pq.read_table(given_.history / f"{name}.parquet")
     for path, table in found.items():
@@ -258,11 +274,10 @@ def plan_for(month: str, seed: int) -> dict[str, list[str]]:
 
 @contextmanager
 def source_of(
-    grading: Grading, label: str, plan: Mapping[str, Sequence[str]], spoiled: bool = False
+    grading: Grading, label: str, plan: Mapping[str, Sequence[str]], has: Path | None = None
 ) -> Iterator[services.Source]:
-    """A source of the months of this stage with a plan of failures, for as long as it is needed."""
-    given_ = grading.get(given)
-    with source_with(grading, given_.spoiled if spoiled else given_.source, f"source-{label}", plan) as source:
+    """A source of the months of this stage with a plan of failures, for as long as it is needed; `has` is another folder of them."""
+    with source_with(grading, has or grading.get(given).source, f"source-{label}", plan) as source:
         yield source
 
 
@@ -336,10 +351,10 @@ def told_by(
     months: Sequence[str],
     plan: Mapping[str, Sequence[str]],
     earlier: Ran | None = None,
-    spoiled: bool = False,
+    has: Path | None = None,
 ) -> Told:
     """Run the pipeline with a source of its own, and keep what that was asked."""
-    with source_of(grading, label, plan, spoiled) as source:
+    with source_of(grading, label, plan, has) as source:
         ran = pipeline(grading, label, months, source, earlier)
         began = time.time() - ran.finished.seconds  # it may have waited for its turn
     return Told(ran, source.calls(), began)
@@ -365,7 +380,28 @@ def failing(grading: Grading) -> Told:
     order = grading.get(given).deliveries.order
     table = stream(grading.world().seed or 0, "file that never comes").choice(TABLES)
     plan = {f"{order[2]}/{table}/{order[2]}.parquet": ["503", "garbled", "500", "always"]}
-    return told_by(grading, "months-that-fail", [order[2], order[0], order[1]], plan, spoiled=True)
+    spoiled = grading.get(given).spoiled
+    return told_by(grading, "months-that-fail", [order[2], order[0], order[1]], plan, has=spoiled)
+
+
+@work
+def nothing(grading: Grading) -> Told:
+    """Two months on an empty state of which nothing comes: the source does not have a file of the one, the other is spoiled."""
+    order = grading.get(given).deliveries.order
+    table = stream(grading.world().seed or 0, "file that is not there").choice(TABLES)
+    plan = {f"{order[2]}/{table}/{order[2]}.parquet": NOT_THERE}
+    return told_by(grading, "months-that-do-not-come", [order[2], order[1]], plan, has=grading.get(given).spoiled)
+
+
+@work
+def misspelled(grading: Grading) -> Told:
+    """A month that is not written as months are, after one that is."""
+    return told_by(grading, "a-month-of-one-digit", of_one_digit(grading), {})
+
+
+def of_one_digit(grading: Grading) -> list[str]:
+    month = grading.get(given).deliveries.order[0]
+    return [month, f"{month[:4]}-{stream(grading.world().seed or 0, 'month of one digit').integers(1, 10)}"]
 
 
 @work
@@ -373,6 +409,24 @@ def caught_up(grading: Grading) -> Ran:
     """Both again, the spoiled one mended and the other there; what the failing run left is still there."""
     order = grading.get(given).deliveries.order
     return told_by(grading, "the-same-months-mended", order[1:], {}, grading.get(failing).ran).ran
+
+
+@work
+def turned(grading: Grading) -> Told:
+    """All three again: the first was put right, the second is spoiled once more, the third is not to be had any more."""
+    order, spoils = grading.get(given).deliveries.order, grading.get(given).turned
+    plan = {f"{order[2]}/manifest.json": NOT_THERE}
+    return told_by(grading, "months-that-come-again", order, plan, grading.get(caught_up), spoils)
+
+
+@work
+def turned_back(grading: Grading) -> Ran:
+    """The first once more, as it had been before it was put right."""
+    order = grading.get(given).deliveries.order
+    return told_by(grading, "a-month-as-it-was", order[:1], {}, grading.get(turned).ran).ran
+
+
+NOT_THERE = ("404", "always")
 
 
 @work
@@ -548,9 +602,11 @@ def ends_as_undisturbed(grading: Grading, ran: Ran, what: str) -> str:
     return wrong_release(grading, ran, record)
 
 
-def wrong_months(grading: Grading, records: Sequence[MonthRecord], months: Sequence[str]) -> str:
-    """What is wrong with the lines of months that had to arrive."""
-    feeds = grading.get(given).deliveries.feeds
+def wrong_months(
+    grading: Grading, records: Sequence[MonthRecord], months: Sequence[str], feeds: Mapping[str, Feed] | None = None
+) -> str:
+    """What is wrong with the lines of months that had to arrive, by what the source has, or by other `feeds`."""
+    feeds = feeds or grading.get(given).deliveries.feeds
     if [record.month for record in records] != list(months):
         return f"months in --out are {', '.join(r.month for r in records)[:80] or 'none'}, not {', '.join(months)}"
     for record in records:
@@ -605,7 +661,8 @@ RUN = (prefect, given, truth_first, first, arrival)
 def brings_a_month_in(grading: Grading) -> Finding:
     """After one month data and features hold exactly the right rows, and --out counts them.
 
-    Catches: wrong rows that stay; rows lost; features of other data. Accepts: any order of rows, more columns.
+    Catches: wrong rows that stay, also those that are wrong at `--now` only; rows lost; features of other data. Accepts: any order of
+    rows, more columns.
     """
     what = "we ran pipeline for the first month"
     record = told(grading, grading.get(first), what)
@@ -627,7 +684,9 @@ def asks_again(grading: Grading) -> Finding:
     try:
         record = told(grading, found.ran, what)
     except Fault as problem:
-        return failed(str(problem), "", "the month", *table)
+        last = found.calls[-1].path if found.calls else "nothing"
+        times = sum(call.path == last for call in found.calls)
+        return failed(str(problem), f"asked for {last[:80]} last, {times} times in all", "the month", *table)
     months = grading.get(given).deliveries.order[:1]
     wrong = wrong_months(grading, record.months, months) or wrong_tables(grading, found.ran, grading.get(truth_first))
     if wrong:
@@ -683,14 +742,9 @@ ANSWERS = {
 def wrong_failing(grading: Grading, ran: Ran, record: PipelineRecord) -> str:
     """What is wrong after the run with the months that fail; empty if the one that does not is there and the others are told."""
     order = grading.get(given).deliveries.order
-    got = [(entry.month, entry.status) for entry in record.months]
-    wanted = [
-        (order[2], "failed"),
-        (order[0], grading.get(given).deliveries.feeds[order[0]].status),
-        (order[1], "refused"),
-    ]
-    if got != wanted:
-        return f"--out says {', '.join(f'{m[:10]} {s}' for m, s in got) or 'nothing'}, not {', '.join(f'{m} {s}' for m, s in wanted)}"
+    arrives = grading.get(given).deliveries.feeds[order[0]].status
+    if wrong := _other_ends(record, [(order[2], "failed"), (order[0], arrives), (order[1], "refused")]):
+        return wrong
     tables = wrong_tables(grading, ran, grading.get(truth_first))
     return tables or wrong_months(grading, record.months[1:2], order[:1]) or wrong_release(grading, ran, record)
 
@@ -712,11 +766,14 @@ def after_failing(grading: Grading) -> Ran:
     return grading.get(caught_up)
 
 
-@check("pipeline.says_what_failed", uses=[*RUN, release, failing, failed_well])
+@check("pipeline.says_what_failed", uses=[*RUN, release, failing, failed_well, nothing, misspelled])
 def says_what_failed(grading: Grading) -> Finding:
     """A month that never arrives is failed, one that is spoiled is refused, both with a reason; the month between them is done.
 
-    Catches: half a month; a crash; endless asking; a spoiled month in the data; all given up for one. Accepts: any wording.
+    Where nothing else has come, no model is made. What the source does not have is asked for once. A month like 2013-4 is refused.
+
+    Catches: half a month; a crash; endless asking, or any where a file is not there; a spoiled month in the data; all given up for one; a
+    model of the history alone; a month that is no month and fails. Accepts: any wording.
     """
     whole(grading)
     order, found = grading.get(given).deliveries.order, grading.get(failing)
@@ -737,9 +794,41 @@ def says_what_failed(grading: Grading) -> Finding:
         return failed(
             f"{what}; it asked for {path} for {times[-1] - times[0]:.0f} s", "", f"{pipelines.SECONDS_PER_FILE} s"
         )
+    if wrong := wrong_nothing(grading):
+        what = "we ran pipeline on an empty state for a month of which the source has not all files (status 404), and one that is spoiled"
+        return failed(f"{what}; {wrong}", "", f"{order[2]} failed, {order[1]} refused, nothing else")
+    bad, what = grading.get(misspelled), f"we ran pipeline with --months {','.join(of_one_digit(grading))}"
+    refused(grading, bad.ran, what, "months")
     return passed(
         "both months are reported with a reason, and the third is done", "1 failed, 1 refused", "both", *timeline(found)
     )
+
+
+def wrong_nothing(grading: Grading) -> str:
+    """What is wrong after the run in which no month came; empty if it says so and made nothing. Raises Fault."""
+    order, found = grading.get(given).deliveries.order, grading.get(nothing)
+    record = told(grading, found.ran, "we ran pipeline on an empty state for two months that cannot be had", code=3)
+    if wrong := _other_ends(record, [(order[2], "failed"), (order[1], "refused")]):
+        return wrong
+    missing = Counter(call.path for call in found.calls if call.answer == "404")
+    if not missing:
+        return "it never asked for the file that is not there"
+    path, times = missing.most_common(1)[0]
+    if times > 1:
+        return f"it asked {times} times for {path[:80]}, which the source had said it does not have"
+    versions, lines = registered(grading, found.ran).versions, lines_of(grading, found.ran)
+    if record.version is not None or record.promoted or versions or lines:
+        said = f"--out says version {record.version}, promoted: {str(record.promoted).lower()}"
+        return f"no month has arrived, and {said}; the registry has {len(versions)} versions, the audit log {len(lines)} lines"
+    return ""
+
+
+def _other_ends(record: PipelineRecord, wanted: Sequence[tuple[str, str]]) -> str:
+    """How months ended otherwise than they had to; empty if they did not."""
+    got = [(entry.month, entry.status) for entry in record.months]
+    if got == list(wanted):
+        return ""
+    return f"--out says {', '.join(f'{m[:10]} {s}' for m, s in got) or 'nothing'}, not {', '.join(f'{m} {s}' for m, s in wanted)}"
 
 
 def moved(grading: Grading, before: Ran, after: Ran) -> str:
@@ -778,11 +867,17 @@ def does_nothing_twice(grading: Grading) -> Finding:
     return passed("the same month twice changes nothing", "no new row, version or decision", "none")
 
 
-@check("pipeline.takes_months_in_any_order", uses=[*RUN, release, failing, failed_well, truth_all, caught_up])
+TURNS: list[Work[Any]] = [*RUN, release, failing, failed_well, truth_all, caught_up, truth_turned, turned, turned_back]
+
+
+@check("pipeline.takes_months_in_any_order", uses=TURNS)
 def takes_months_in_any_order(grading: Grading) -> Finding:
     """Three months in another order than the calendar's, after a run that failed: data and features are as if they had come in order.
 
-    Catches: features that were computed once; months that fall back behind the last one. Accepts: any order of rows.
+    Then they come again: one is put right, which replaces it; one is spoiled and one is not there any more, which changes nothing.
+
+    Catches: features that were computed once; months that fall back behind the last one; a month that is lost when it comes again and
+    fails or is refused; rows of before beside corrected ones. Accepts: any order of rows.
     """
     sound(grading)
     order, ran = grading.get(given).deliveries.order, after_failing(grading)
@@ -792,14 +887,37 @@ def takes_months_in_any_order(grading: Grading) -> Finding:
         return failed(f"{what}; {wrong}", "", "what the feeds hold")
     if wrong := wrong_tables(grading, ran, grading.get(truth_all)):
         return failed(f"{what}; {wrong}", "", "as in order")
-    return passed("months may come in any order", ", ".join(order), "the same tables")
+    what += (
+        f", then again: {order[0]} was put right, {order[1]} is spoiled and {order[2]} not there any more (status 404)"
+    )
+    if wrong := wrong_turns(grading, told(grading, grading.get(turned).ran, what, code=3)):
+        return failed(f"{what}; {wrong}", "", f"{order[0]} as it is now, the others as they were")
+    ran, what = grading.get(turned_back), f"{what}, and {order[0]} once more as it had been"
+    told(grading, ran, what)
+    if wrong := wrong_tables(grading, ran, grading.get(truth_all)):
+        return failed(f"{what}; {wrong}", "", "as before it was put right")
+    return passed("months may come in any order, and again", ", ".join(order), "the same tables")
 
 
-@check("pipeline.makes_one_version_for_the_data", uses=[*RUN, release, failing, failed_well, truth_all, caught_up])
+def wrong_turns(grading: Grading, record: PipelineRecord) -> str:
+    """What is wrong with the tables after all months came again, and with what is said of them."""
+    made = grading.get(given).deliveries
+    order = made.order
+    ends = [(order[0], made.corrected.status), (order[1], "refused"), (order[2], "failed")]
+    if wrong := _other_ends(record, ends):
+        return wrong
+    first_ = wrong_months(grading, record.months[:1], order[:1], {order[0]: made.corrected})
+    return first_ or wrong_tables(grading, grading.get(turned).ran, grading.get(truth_turned))
+
+
+@check("pipeline.makes_one_version_for_the_data", uses=TURNS)
 def makes_one_version_for_the_data(grading: Grading) -> Finding:
     """Each change of the data makes one version that learned from all days before the last month; gate, alias and --out agree.
 
-    Catches: a model of the new month only; the gate's month learned from; an alias moved past the gate. Accepts: promoted or refused.
+    Data that were there before have their version already.
+
+    Catches: a model of the new month only; the gate's month learned from; an alias moved past the gate; a second version or decision when
+    data are what they had been before the last ones. Accepts: promoted or refused.
     """
     sound(grading)
     if wrong := grading.get(release):
@@ -815,7 +933,30 @@ def makes_one_version_for_the_data(grading: Grading) -> Finding:
     wrong = disagreement(record, there, lines_of(grading, ran))
     if wrong := wrong or wrong_window(grading, ran, str(record.version), grading.get(truth_all)):
         return failed(f"{what}; {wrong}", "", "one version for the data")
-    return passed("each change of the data made one version, and gate, alias and --out agree", "2 versions", "2")
+    what += ", then for the first put right"
+    after = grading.get(turned).ran
+    corrected, now = told(grading, after, what, code=3), registered(grading, after)
+    new = now.versions - there.versions
+    if len(new) != 1 or corrected.version not in new:
+        return failed(
+            f"{what}; this made {len(new)} new versions, and --out says version {corrected.version}",
+            f"{len(new)} new versions", "1, that of --out",
+        )  # fmt: skip
+    if wrong := disagreement(corrected, now, lines_of(grading, after)):
+        return failed(f"{what}; {wrong}", "", "one version for the data")
+    ran, what = grading.get(turned_back), f"{what}, and for the first as it had been"
+    back = told(grading, ran, what)
+    if wrong := moved(grading, after, ran):
+        return failed(
+            f"{what}, so that the data are those of version {record.version}; {wrong}", "", "no new version or decision"
+        )
+    if back.version != record.version:
+        return failed(
+            f"{what}; --out does not speak of the version that learned from these data",
+            f"version {back.version}",
+            f"{record.version}",
+        )
+    return passed("each change of the data made one version, and gate, alias and --out agree", "3 versions", "3")
 
 
 def wrong_window(grading: Grading, ran: Ran, version: str, truth: Truth) -> str:
@@ -962,7 +1103,7 @@ def runs_one_at_a_time(grading: Grading) -> Finding:
     Catches: no lock; a lock that makes the second fail. Accepts: either order.
     """
     whole(grading)
-    what = "we started pipeline twice at the same moment"
+    what = "we started pipeline twice at the same moment, on one state and one store, where one has to wait until the other has ended"
     runs = grading.get(together)
     for ran in runs:
         if wrong := ends_as_undisturbed(grading, ran, what):
@@ -990,18 +1131,19 @@ def survives_a_full_disk(grading: Grading) -> Finding:
 def shows_in_prefect(grading: Grading) -> Finding:
     """Each run is one of the flow `monthly` with its tasks, whose state agrees with how the command ended.
 
-    Catches: no flow; a flow that is completed where the command failed; retries that nobody sees. Accepts: more tasks.
+    Catches: no flow; a flow that is completed where the command failed; retries that nobody sees; a run that was told of afterwards.
+    Accepts: more tasks.
     """
     server, what = grading.get(prefect), "we asked Prefect's server about the runs"
     sound(grading)
     runs = (
-        (grading.get(faulty).ran, 0, "COMPLETED", "asks_again"),
-        (grading.get(failing).ran, 3, "FAILED", "says_what_failed"),
+        (grading.get(faulty), 0, "COMPLETED", "asks_again"),
+        (grading.get(failing), 3, "FAILED", "says_what_failed"),
     )
-    states = []
-    for ran, code, wanted, owed in runs:
+    states, seen = [], []
+    for found, code, wanted, owed in runs:
         try:
-            record = told(grading, ran, what, code)
+            record = told(grading, found.ran, what, code)
         except Fault:
             raise Owed(f"a run has to end as it should before it can be looked for: see pipeline.{owed}") from None
         run = server.flow_run(record.flow_run_id)
@@ -1015,6 +1157,7 @@ def shows_in_prefect(grading: Grading) -> Finding:
                 str(run.get("state_type"))[:40], wanted,
             )  # fmt: skip
         states.append(record.flow_run_id)
+        seen.append((run, found.calls))
     tasks = _recorded(server, states[0])
     names = named(tasks)
     if missing := [name for name in pipelines.TASKS if name not in names]:
@@ -1023,21 +1166,50 @@ def shows_in_prefect(grading: Grading) -> Finding:
             ", ".join(sorted(names))[:200],
             ", ".join(pipelines.TASKS),
         )
-    attempts = sum(int(task.get("run_count") or 0) for task in tasks if str(task.get("name")).startswith("ingest"))
+    attempts = sum(_tries(task) for task in tasks if str(task.get("name")).startswith("ingest"))
     retried = _retries(tasks)
     if retried < pipelines.FAILURES_IN_A_ROW:  # so often had one file not come
         return failed(
             f"{what}; one file did not come {pipelines.FAILURES_IN_A_ROW} times, and the retries of ingest do not show it",
             f"{attempts} attempts, {retried} retries", f"{pipelines.FAILURES_IN_A_ROW} retries",
         )  # fmt: skip
+    for run, calls in seen:
+        if problem := _elsewhen(run, calls):
+            return failed(f"{what}; {problem}", problem, "a run in which the source was asked")
     return passed(
         "Prefect shows the runs as they were", f"{len(tasks)} tasks, {retried} retries", "flow, tasks and states"
     )
 
 
+def _elsewhen(run: Mapping[str, Any], calls: Sequence[services.Call]) -> str:
+    """How the time of a flow run does not hold the calls of the source; empty if it does."""
+    times = [call.at for call in calls]
+    began, ended = (_instant(run.get(name)) for name in ("start_time", "end_time"))
+    if not times or began is None or ended is None:
+        return "a flow run has no beginning or no end"
+    if began > min(times) + CLOCK_SECONDS:
+        return f"a flow run began {began - min(times):.1f} s after the source had first been asked"
+    if ended < max(times) - CLOCK_SECONDS:
+        return f"a flow run had ended {max(times) - ended:.1f} s before the source was last asked"
+    return ""
+
+
+def _instant(text: Any) -> float | None:
+    """Seconds since the epoch, of a time as Prefect's server writes it."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _retries(tasks: Sequence[Mapping[str, Any]]) -> int:
     """How often an ingest was tried again."""
-    return sum(max(0, int(t.get("run_count") or 0) - 1) for t in tasks if str(t.get("name")).startswith("ingest"))
+    return sum(max(0, _tries(task) - 1) for task in tasks if str(task.get("name")).startswith("ingest"))
+
+
+def _tries(task: Mapping[str, Any]) -> int:
+    count = task.get("run_count")
+    return count if isinstance(count, int) else 0
 
 
 def named(tasks: Sequence[Mapping[str, Any]]) -> set[str]:

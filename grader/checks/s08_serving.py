@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from grader import services, stages
 from grader.checks import asking, charts, predictions, running
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.asking import got, parsed, predicted, question, rows_of
-from grader.checks.s06_registry import LINE, MODEL_NAME, given, trained
+from grader.checks.s06_registry import LINE, given, trained
 from grader.checks.served import (
     FOLLOWED,
     HEALTHZ,
@@ -57,7 +58,9 @@ OTHER_HOST = "127.0.0.2"  # also the loopback, and not the address that it was t
 SINGLES, GROUP = 40, 17  # rows asked one by one, and how many are asked together
 LOAD, LEAST, MOST = 4, 200, 2_000  # clients at a time; requests during the swaps, at least and about
 PACE_SECONDS, PACE_ROUNDS = 2.0, 2
+FRESH = 180  # rows that nobody asks about before the pace is measured: an answer that was kept says nothing of it
 BURST_LEAST, BURST_MOST = 50, 400
+BURST_APART = 4  # large requests for each that asks whether the service is alive
 ELSEWHERE = timezone(timedelta(hours=5, minutes=45))
 AIRBORNE_SECONDS = 0.05  # after which a request that was sent has arrived
 
@@ -113,25 +116,36 @@ def ready_service(grading: Grading) -> Service:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows with some odd ones at the end, what `predict` says of them, and what the service says, by `row_id` and request."""
+    """Rows with some odd ones at the end, what `predict` says of them, and what the service says, by request.
+
+    What was asked: rows, their places among all, and the id of the request. A `row_id` says nothing: some have that of others.
+    """
 
     rows: list[dict[str, Any]]
     batch: np.ndarray
-    asked: list[tuple[list[dict[str, Any]], str | None]]
+    asked: list[tuple[list[dict[str, Any]], list[int], str | None]]
     answers: list[Answer]
 
 
+ODD = 12
+
+
 def odd_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows with categories never seen, nothing where nothing may be, and numbers far away; they have no right answer but one."""
+    """Rows with categories never seen, nothing where nothing may be, times in no order, and numbers far away.
+
+    They have no right answer but one, and nobody may refuse them.
+    """
     import pandas as pd
 
-    odd = table.iloc[:8].copy()
+    odd = table.iloc[:ODD].copy()
     odd["row_id"] = [f"odd-{number}" for number in range(len(odd))]
     odd["tailnum"], odd["sched_arr"] = odd["tailnum"].astype(object), odd["sched_arr"].astype(object)
+    departs, origins = list(odd["sched_dep"]), list(odd["origin"])
     for number, (column, value) in enumerate(
         (
             ("tailnum", None), ("sched_arr", pd.NaT), ("carrier", "Q9"), ("dest", "ÅÄÖ"), ("distance_miles", 1e9),
-            ("distance_miles", -5.0), ("flight_no", 99_999_999), ("origin", "XXX"),
+            ("distance_miles", -5.0), ("flight_no", 99_999_999), ("origin", "XXX"), ("sched_arr", departs[8] - pd.Timedelta("1h")),
+            ("dest", origins[9]), ("carrier", ""), ("sched_dep", departs[11] + pd.Timedelta("3650D")),
         )
     ):  # fmt: skip
         odd.loc[odd.index[number], column] = value
@@ -147,11 +161,17 @@ def batch(grading: Grading) -> np.ndarray:
     given_, shop_ = grading.get(given), grading.get(shop)
     table = odd_rows(given_.rows.table)
     rows = replace(given_.rows, table=table, late=np.zeros(len(table), bool))
-    uri = f"models:/{MODEL_NAME}/{shop_.versions['own']}"
+    uri = f"models:/{given_.model}/{shop_.versions['own']}"
     ran = running.predict_run(grading, "predict-champion", uri, rows, given_.data, tracking=shop_.store)
     if not ran.ok:
         raise Owed(f"predict with the URI of a registered model is owed from stage 06; {ran.sentence()}")
     return predictions.read(grading.reader, ran.out / "predictions.parquet", rows)
+
+
+def fresh_rows(grading: Grading) -> range:
+    """The places of the rows that are kept for measuring the pace."""
+    count = len(grading.get(given).rows.table)
+    return range(count - FRESH, count)
 
 
 @work
@@ -167,11 +187,20 @@ def scored(grading: Grading) -> Batch:
         if number % 3 == 0:  # the same instant, by the clock of another place
             row["sched_dep"] = datetime.fromisoformat(row["sched_dep"]).astimezone(ELSEWHERE).isoformat()
     draw = stream(grading.world().seed or 0, "requests")
-    asked: list[tuple[list[dict[str, Any]], str | None]] = [(rows, "all-of-them.1"), ([*rows[-8:], *rows[:1]], None)]
-    asked += [([rows[i]], f"one-{i}" if i % 2 else None) for i in draw.choice(len(rows), SINGLES, replace=False)]
-    mixed = [int(i) for i in draw.permutation(len(rows))]
-    asked += [([rows[i] for i in mixed[at : at + GROUP]], None) for at in range(0, len(mixed), GROUP)]
-    made = [question(some, id) for some, id in asked]
+    fresh = fresh_rows(grading)
+    places = [i for i in range(len(rows)) if i not in fresh]
+    mixed = [int(i) for i in draw.permutation(places)]
+    chosen: list[tuple[list[int], str | None]] = [(places, "all-of-them.1")]
+    chosen.append(([*range(len(rows) - ODD, len(rows)), 0], None))
+    chosen += [([int(i)], f"one-{i}" if i % 2 else None) for i in draw.choice(places, SINGLES, replace=False)]
+    chosen += [(mixed[at : at + GROUP], None) for at in range(0, len(mixed), GROUP)]
+    asked = [([rows[i] for i in some], some, id) for some, id in chosen]
+    one, other = mixed[:GROUP], mixed[GROUP : 2 * GROUP]
+    asked.append(([{**rows[i], "row_id": "one-for-all"} for i in one], one, "one-row-id"))
+    asked.append(
+        ([{**rows[i], "row_id": rows[j]["row_id"]} for i, j in zip(one, other, strict=True)], one, "row-ids-of-others")
+    )
+    made = [question(some, id) for some, _, id in asked]
     with grading.sandbox.turn:
         got_ = found.ask(*made, concurrency=LOAD)
     got_.sort(key=lambda answer: answer.request)
@@ -182,15 +211,14 @@ def scored(grading: Grading) -> Batch:
 def answers_like_batch(grading: Grading) -> Finding:
     """The same rows get the same probabilities over HTTP as from `predict`, alone, together, in any order and at the same time.
 
-    Catches: features made anew for the service; scores that depend on neighbours; an answer sorted; the version of another model.
-    Accepts: any server, any batching.
+    Catches: features made anew for the service; scores that depend on neighbours; an answer sorted; the version of another model; rows
+    known by their `row_id`, or refused since they are odd. Accepts: any server, any batching.
     """
     import numpy as np
 
     shop_, found = grading.get(shop), grading.get(scored)
-    right = dict(zip((row["row_id"] for row in found.rows), found.batch, strict=True))
     most, ids = 0.0, set()
-    for (rows, id), answer in zip(found.asked, found.answers, strict=True):
+    for (rows, places, id), answer in zip(found.asked, found.answers, strict=True):
         what = f"we asked about {len(rows)} row{'s' if len(rows) > 1 else ''}" + (f" as request {id!r}" if id else "")
         said = predicted(answer, rows, what)
         if said.model_version != shop_.versions["own"]:
@@ -199,18 +227,21 @@ def answers_like_batch(grading: Grading) -> Finding:
             header = answer.headers.get("x-request-id")
             raise Fault(f"{what}; its answer has request_id {said.request_id!r} and the header X-Request-ID {header!r}")
         ids.add(said.request_id)
-        apart = [(abs(p.probability - right[p.row_id]), p) for p in said.predictions]
-        worst, prediction = max(apart, key=lambda pair: pair[0])
+        over_http, right = np.array([p.probability for p in said.predictions]), found.batch[places]
+        apart = np.abs(over_http - right)
+        at = int(apart.argmax())
+        worst = float(apart[at])
         most = max(most, worst)
         if worst > BARS["batch"]:
             return failed(
-                f"{what}; row {prediction.row_id} gets {prediction.probability:.6f} over HTTP and {right[prediction.row_id]:.6f} from "
-                "predict with the same model and data",
+                f"{what}; {int((apart > BARS['batch']).sum())} of them get something else than from predict with the same model and data, "
+                f"most of all row {rows[at]['row_id']} with sched_dep {rows[at]['sched_dep']}: {over_http[at]:.6f} over HTTP and "
+                f"{right[at]:.6f}",
                 f"{worst:.2g} apart", f"at most {BARS['batch']:g}",
             )  # fmt: skip
     if len(ids) < len(found.asked):
         return failed("two requests got the same request_id", f"{len(ids)} ids", f"{len(found.asked)}")
-    own = np.array([right[row["row_id"]] for row in found.rows[: len(shop_.says["own"])]])
+    own = found.batch[: len(shop_.says["own"])]
     beside = float((np.abs(own - shop_.says["own"]) > BARS["equal"]).mean())
     if beside > BARS["beside"]:
         return failed(
@@ -239,6 +270,8 @@ class Story:
     again: list[Answer]  # healthz, readyz and predict, started again in that state
     back: list[Answer]  # predict, until the registry's next champion answers
     ended: str = ""  # why it went no further
+    patience: float = FOLLOWED
+    """Seconds that it had to become ready, once there was a champion: more where it had only just started."""
 
 
 @work
@@ -252,13 +285,15 @@ def story(grading: Grading) -> Story:
         bare = copied(grading, shop_.store, "shop-without-a-champion")
         alter(grading, bare, "no-champion", "0")
         made.store = bare
+        began = time.monotonic()
         made.start()
         if not is_ready(made.wait(START_SECONDS, HEALTHZ)):
             return _cut(told, "it did not answer /healthz")
         time.sleep(FOLLOWED)  # by now it has looked, and found none
         told.closed = made.ask(READYZ, predict, HEALTHZ, VERSION)
         made.alter("champion", shop_.versions["better"])
-        told.waited = made.wait(FOLLOWED)
+        told.patience = max(FOLLOWED, began + START_SECONDS - time.monotonic())
+        told.waited = made.wait(told.patience)
         if not is_ready(told.waited):
             return _cut(told, "it did not become ready when there was a champion")
         told.opened = made.ask(predict)
@@ -328,6 +363,35 @@ def says_right(grading: Grading, answer: Answer, name: str, what: str) -> None:
             raise Fault(f"{what}; the probabilities are not those of version {shop_.versions[name]}, which it names")
 
 
+# an answer, its rows, and their places among all rows
+About = tuple[Answer, Sequence[Mapping[str, Any]], Sequence[int]]
+
+
+def wrong_numbers(grading: Grading, told: About, what: str) -> bool:
+    """Whether an answer is not that of the version that it names. Raises Owed, Fault."""
+    import numpy as np
+
+    shop_, (answer, rows, places) = grading.get(shop), told
+    with right_numbers(grading):
+        said = predicted(answer, rows, what)
+    name = next((name for name, version in shop_.versions.items() if version == said.model_version), None)
+    if name is None or name not in shop_.says:
+        kind = "one that cannot be loaded" if name else "no champion"
+        raise Fault(f"{what}; an answer names version {said.model_version}, which is {kind}")
+    apart = np.abs(np.array([p.probability for p in said.predictions]) - shop_.says[name][list(places)])
+    return bool((apart > BARS["equal"]).mean() > BARS["beside"])
+
+
+def wrong_answers(grading: Grading, told: Sequence[About], what: str) -> Finding | None:
+    """What is wrong where more than a few answers are not those of the versions that they name. Raises Owed, Fault."""
+    wrong = sum(wrong_numbers(grading, one, what) for one in told)
+    if wrong <= BARS["beside"] * len(told):
+        return None
+    if not grading.get(trusted):
+        raise Owed("the service has to give right answers first: see serving.answers_like_batch")
+    return failed(f"{what}; answers are not those of the version that they name", f"{wrong:,} of {len(told):,}", "none")
+
+
 NOT_YET = ("the connection was refused", "the connection was closed without an answer")
 
 
@@ -362,13 +426,13 @@ def ready_when_it_can_answer(grading: Grading) -> Finding:
         raise Fault(f"{what}; /healthz has to get 200, and got {got(alive)}")
     told = parsed(Told, version, 200, f"{what} and asked /version")
     if (told.model_name, told.model_version, told.run_id) != (
-        MODEL_NAME,
+        grading.get(given).model,
         shop_.versions["own"],
         grading.get(trained).run_id,
     ):
         is_now = f"{told.model_name}, version {told.model_version}, run {told.run_id}"
         return failed(f"{what}; /version tells of another model", is_now,
-                      f"{MODEL_NAME}, version {shop_.versions['own']}, run {grading.get(trained).run_id}")  # fmt: skip
+                      f"{grading.get(given).model}, version {shop_.versions['own']}, run {grading.get(trained).run_id}")  # fmt: skip
     later = grading.get(story)
     what = "we started serve in front of a registry without a champion"
     if not later.closed:
@@ -384,7 +448,7 @@ def ready_when_it_can_answer(grading: Grading) -> Finding:
     if not is_ready(later.waited):
         last = later.waited[-1] if later.waited else None
         return failed(f"{what}; {later.ended} (the last answer was {got(last) if last else 'none'})",
-                      f"not in {FOLLOWED} s", f"{FOLLOWED} s")  # fmt: skip
+                      f"not in {later.patience:.0f} s", f"{later.patience:.0f} s")  # fmt: skip
     says_right(grading, later.opened[0], "better", f"{what}; it said that it was ready")
     return passed("it says that it is ready when it is", f"ready after {found.seconds:.1f} s", f"{START_SECONDS} s")
 
@@ -470,8 +534,8 @@ def takes_its_place_from_the_environment(grading: Grading) -> Finding:
 # What is wrong with requests
 
 
-def wrong_requests(row: Mapping[str, Any]) -> list[tuple[str, Request, str | None]]:
-    """Requests that have to be refused: what is wrong in words, and the field that the answer has to name."""
+def wrong_requests(row: Mapping[str, Any]) -> list[tuple[str, Request, tuple[str, ...]]]:
+    """Requests that have to be refused: what is wrong in words, and the fields that the answer has to name."""
 
     def with_(**changed: Any) -> bytes:
         return json.dumps({"rows": [{**row, **changed}]}).encode()
@@ -482,6 +546,10 @@ def wrong_requests(row: Mapping[str, Any]) -> list[tuple[str, Request, str | Non
     many = json.dumps({"rows": [{**row, "row_id": str(number)} for number in range(MAX_ROWS + 1)]}).encode()
     half = json.dumps({"rows": [row]}).encode()[:-20]
     good = json.dumps({"rows": [row, {**row, "row_id": "second", "carrier": 7}]}).encode()
+    two = json.dumps(
+        {"rows": [{**row, "carrier": 7}, {key: value for key, value in row.items() if key != "origin"}]}
+    ).encode()
+    long = with_(sched_dep_local="x" * (MAX_BODY_MB << 20))
     bodies: list[tuple[str, bytes, str | None]] = [
         ("an empty body", b"", None),
         ("half a JSON text", half, None),
@@ -504,14 +572,28 @@ def wrong_requests(row: Mapping[str, Any]) -> list[tuple[str, Request, str | Non
         ("a time in month 13", with_(sched_dep="2023-13-01T10:00:00+00:00"), "sched_dep"),
         ("one row of two with a number for a carrier", good, "carrier"),
         (f"{MAX_ROWS + 1:,} rows", many, "rows"),
-        (f"a body of more than {MAX_BODY_MB} MiB", with_(sched_dep_local="x" * (MAX_BODY_MB << 20)), None),
+        (f"a body of more than {MAX_BODY_MB} MiB", long, None),
     ]
-    found = [(says, Request("POST", asking.PREDICT, body), name) for says, body, name in bodies]
+    found = [(says, Request("POST", asking.PREDICT, body), (name,) if name else ()) for says, body, name in bodies]
+    far = with_(carrier=7, distance_miles="far")
+    many_faults = [
+        ("a row with a number for a carrier and a word for a distance", far, ("carrier", "distance_miles")),
+        ("two rows, one with a number for a carrier and one without origin", two, ("carrier", "origin")),
+    ]  # fmt: skip
+    in_chunks = Request("POST", asking.PREDICT, long, {"Transfer-Encoding": "chunked"})
     return [
         *found,
-        ("GET instead of POST", Request("GET", asking.PREDICT), None),
-        ("a path that is not there", Request("GET", "/v0/predict"), None),
+        *((says, Request("POST", asking.PREDICT, body), names) for says, body, names in many_faults),
+        (f"a body of more than {MAX_BODY_MB} MiB in chunks, without its length", in_chunks, ()),
+        ("GET instead of POST", Request("GET", asking.PREDICT), ()),
+        ("a path that is not there", Request("GET", "/v0/predict"), ()),
     ]
+
+
+def long_question(rows: Sequence[Mapping[str, Any]]) -> Request:
+    """A right request that is nearly as long as one may be, with blanks behind it."""
+    asked = question(rows)
+    return replace(asked, body=(asked.body or b"").ljust((MAX_BODY_MB << 20) - 1024))
 
 
 def strange_requests(row: Mapping[str, Any]) -> list[tuple[str, Request]]:
@@ -530,13 +612,14 @@ def strange_requests(row: Mapping[str, Any]) -> list[tuple[str, Request]]:
 
 @work
 def refused(grading: Grading) -> tuple[list[Answer], list[Answer], list[Answer], Ran | None]:
-    """Wrong requests, strange ones, and a right one at the end."""
+    """Wrong requests, strange ones, and right ones at the end, a short and a long one."""
     grading.settle(scored)
     found, row = ready_service(grading), rows_of(grading.get(given).rows.table)[0]
     with grading.sandbox.turn:
         wrong = found.ask(*(request for _, request, _ in wrong_requests(row)), deadline=PATIENCE_SECONDS)
         strange = found.ask(*(request for _, request in strange_requests(row)), deadline=PATIENCE_SECONDS)
-        right = found.ask(question(rows_of(grading.get(given).rows.table)[:3]))
+        rows = rows_of(grading.get(given).rows.table)[:3]
+        right = found.ask(question(rows), long_question(rows), deadline=PATIENCE_SECONDS)
     return wrong, strange, right, found.ended()
 
 
@@ -544,21 +627,22 @@ def refused(grading: Grading) -> tuple[list[Answer], list[Answer], list[Answer],
 def refuses_what_is_wrong(grading: Grading) -> Finding:
     """What is wrong gets a 4xx that names the field; nothing that anybody sends makes the service fail.
 
-    Catches: 500 for bad rows; a null scored as if it were there; an answer about NaN that is itself no JSON; a process that ends.
-    Accepts: any 4xx, any words.
+    Catches: 500 for bad rows; a null scored as if it were there; an answer about NaN that is itself no JSON; a process that ends; the first
+    fault named and no other; a length that is believed. Accepts: any 4xx, any words.
     """
     row = rows_of(grading.get(given).rows.table)[0]
     wrong, strange, right, ended = grading.get(refused)
-    for (says, _, name), answer in zip(wrong_requests(row), wrong, strict=True):
+    for (says, _, names), answer in zip(wrong_requests(row), wrong, strict=True):
         what = f"we sent {says}"
         if answer.status is None or not 400 <= answer.status < 500:
             return failed(f"{what}; it has to get a 4xx, and got {got(answer)}", got(answer)[:60], "4xx")
-        if name is not None and not _names(answer, name):
-            return failed(
-                f"{what}; the answer does not name the field in a `loc` of `detail` ({answer.body[:160]!r})",
-                "not named",
-                name,
-            )
+        for name in names:
+            if not _names(answer, name):
+                return failed(
+                    f"{what}; the answer does not name {name} in a `loc` of `detail` ({answer.body[:160]!r})",
+                    "not named",
+                    name,
+                )
     for (says, _), answer in zip(strange_requests(row), strange, strict=True):
         if answer.status is None or not (answer.status == 200 or 400 <= answer.status < 500):
             return failed(
@@ -569,6 +653,8 @@ def refuses_what_is_wrong(grading: Grading) -> Finding:
         raise Fault(f"{what}; the service had ended: {ended.sentence()}")
     with right_numbers(grading):
         predicted(right[0], rows_of(grading.get(given).rows.table)[:3], what)
+        what = f"we sent a right request, with blanks up to a little less than {MAX_BODY_MB} MiB"
+        predicted(right[1], rows_of(grading.get(given).rows.table)[:3], what)
     return passed("what is wrong is refused with a reason", f"{len(wrong)} of {len(wrong)}", "all")
 
 
@@ -601,7 +687,11 @@ def described(grading: Grading) -> dict[str, Any]:
         answer = grading.reader.json(out / "found.json")
     except Unreadable as problem:
         raise Fault(f"we probed the service by its /openapi.json; {finished.sentence()}, {problem}") from None
-    return answer if isinstance(answer, dict) else {}
+    if not isinstance(answer, dict) or not (
+        "problem" in answer or {"operations", "fields", "asked", "faults"} <= answer.keys()
+    ):
+        raise Fault("we probed the service by its /openapi.json; what was found could not be read")
+    return answer
 
 
 def described_fields(grading: Grading) -> dict[str, set[str]]:
@@ -658,24 +748,28 @@ BEFORE_LOAD = (scored, refused, described, taken, story)
 
 
 @work
-def pace(grading: Grading) -> tuple[list[Answer], list[Answer]]:
-    """Answers of the service and of the calibration service to the same requests, in turns, alone on the machine.
+def pace(grading: Grading) -> tuple[list[tuple[Answer, int]], list[Answer]]:
+    """Answers of the service, with the places of the rows, and of the calibration service, in turns, alone on the machine.
+
+    The rows are new to the service; the other is asked about them again and again, until it is warm.
 
     The service stands still from before the other is there until it is gone: they share a loopback, and one could keep the other busy.
     """
     grading.settle(*BEFORE_LOAD)
     found = ready_service(grading)
-    asked = single_questions(grading)
-    own: list[Answer] = []
+    singles = single_questions(grading)
+    own: list[tuple[Answer, int]] = []
     calibrated: list[Answer] = []
     with grading.sandbox.alone():
-        for _ in range(PACE_ROUNDS):
-            how: dict[str, Any] = {"concurrency": LOAD, "seconds": PACE_SECONDS, "count": 1_000_000}
+        for number in range(PACE_ROUNDS):
+            places = fresh_rows(grading)[number::PACE_ROUNDS]
+            asked = [singles[place] for place in places]
+            how: dict[str, Any] = {"concurrency": LOAD, "seconds": PACE_SECONDS}
             with found.running.paused() if found.running else nullcontext():
                 control = services.Control(grading.sandbox, grading.folder("control"))
-                calibrated += found.client.ask(control.url, asked, **how).answers()
+                calibrated += found.client.ask(control.url, asked, **how, count=1_000_000).answers()
                 control.stop()
-            own += found.client.ask(found.url, asked, **how).answers()
+            own += [(answer, places[answer.request]) for answer in found.client.ask(found.url, asked, **how).answers()]
     return own, calibrated
 
 
@@ -695,9 +789,15 @@ def keeps_pace(grading: Grading) -> Finding:
 
     own, calibrated = grading.get(pace)
     what = f"we asked about one row at a time with {LOAD} clients"
-    for answer in own:
+    for answer, _ in own:
         asking.value_of(answer, 200, what)
-    times = {"this service": _milliseconds(own), "a service that does nothing": _milliseconds(calibrated)}
+    rows = rows_of(grading.get(given).rows.table)
+    if wrong := wrong_answers(grading, [(answer, [rows[place]], [place]) for answer, place in own], what):
+        return wrong
+    times = {
+        "this service": _milliseconds([answer for answer, _ in own]),
+        "a service that does nothing": _milliseconds(calibrated),
+    }
     at = {name: float(np.percentile(found, 95)) for name, found in times.items()}
     ratio = at["this service"] / at["a service that does nothing"]
     chart = charts.shares("How long requests took", "milliseconds", times)
@@ -768,14 +868,8 @@ def follows_the_champion(grading: Grading) -> Finding:
     spans: dict[str, list[tuple[float, float]]] = {}
     began, wrong = min(answer.sent for answer in found.answers), 0
     for answer in found.answers:
-        with right_numbers(grading):
-            said = predicted(answer, [rows[answer.request]], what)
-        name = names.get(said.model_version)
-        if name is None or name not in shop_.says:
-            raise Fault(
-                f"{what}; an answer names version {said.model_version}, which is {'one that cannot be loaded' if name else 'no champion'}"
-            )
-        wrong += abs(said.predictions[0].probability - shop_.says[name][answer.request]) > BARS["equal"]
+        wrong += wrong_numbers(grading, (answer, [rows[answer.request]], [answer.request]), what)
+        name = names[version_of(answer) or ""]
         first, last = spans.get(f"version {name}", [(answer.sent, answer.done)])[0]
         spans[f"version {name}"] = [(min(first, answer.sent), max(last, answer.done))]
     seconds = {name: [(a - began, b - began) for a, b in found_] for name, found_ in spans.items()}
@@ -819,12 +913,23 @@ def full_rows(grading: Grading, count: int) -> list[dict[str, Any]]:
     return [{**rows[number % len(rows)], "row_id": f"r{number}"} for number in range(count)]
 
 
+def all_full(grading: Grading) -> tuple[list[dict[str, Any]], list[int]]:
+    """The rows of a large request, and their places among all rows."""
+    count = len(grading.get(given).rows.table)
+    return full_rows(grading, MAX_ROWS), [number % count for number in range(MAX_ROWS)]
+
+
 @dataclass(frozen=True)
 class Burst:
-    """One large request alone, as many at once as it would take three times too long, and a small and a large one afterwards."""
+    """One large request alone, as many at once as it would take three times too long, and a small and a large one afterwards.
 
+    Between the many there were others, which asked `/healthz`.
+    """
+
+    at_once: int
     one: Answer
     all: list[Answer]
+    alive: list[Answer]
     after: list[Answer]
     ended: Ran | None
 
@@ -836,21 +941,27 @@ def burst(grading: Grading) -> Burst:
     with grading.sandbox.alone():
         alone = min((found.ask(large, deadline=PATIENCE_SECONDS)[0] for _ in range(3)), key=lambda a: a.done - a.sent)
         count = min(BURST_MOST, max(BURST_LEAST, int(3 * PATIENCE_SECONDS / max(0.001, alone.done - alone.sent))))
-        many = found.ask(large, count=count, concurrency=count, deadline=PATIENCE_SECONDS + 5, keep=200)
+        asked = [
+            *[large] * BURST_APART,
+            HEALTHZ,
+        ]  # whoever has an answer asks once more, while the service works on what it let in
+        many = found.ask(*asked, count=2 * count, concurrency=count, deadline=PATIENCE_SECONDS + 5)
         after = found.wait(PATIENCE_SECONDS)
         if is_ready(after):
             after = found.ask(question(full_rows(grading, 1)), large, deadline=PATIENCE_SECONDS)
-    return Burst(alone, many, after, found.ended())
+    alive = [answer for answer in many if answer.request == BURST_APART]
+    return Burst(count, alone, [answer for answer in many if answer.request < BURST_APART], alive, after, found.ended())
 
 
 @check("serving.sheds_a_burst", uses=[*LINE, shop, opened, batch, scored, burst])
 def sheds_a_burst(grading: Grading) -> Finding:
     """Far more at once than can be answered: each is answered in time or turned away with `Retry-After`, and then all is as before.
 
-    Catches: a queue without an end; memory that grows with it; a service that does not come back. Accepts: 429 or 503, or being that fast.
+    Catches: a queue without an end; memory that grows with it; a service that does not come back, or looks dead meanwhile.
+    Accepts: 429 or 503, seconds or a date, or being that fast; whatever `/readyz` says meanwhile.
     """
     found = grading.get(burst)
-    what = f"we sent {len(found.all)} requests of {MAX_ROWS:,} rows at once"
+    what = f"we sent {len(found.all)} requests of {MAX_ROWS:,} rows, up to {found.at_once} at once"
     if found.one.status != 200:
         raise Fault(f"we sent one request of {MAX_ROWS:,} rows; it has to get 200, and got {got(found.one)}")
     if found.ended is not None:
@@ -860,15 +971,28 @@ def sheds_a_burst(grading: Grading) -> Finding:
         late = answer.done - answer.sent > PATIENCE_SECONDS
         if answer.status == 200 and answer.error is None and not late:
             counts["answered"] += 1
-        elif answer.status in (429, 503) and not late and answer.headers.get("retry-after"):
+        elif answer.status in (429, 503) and not late and says_when(answer):
             counts["turned away"] += 1
         else:
             told = "it took too long" if late else got(answer)
-            lacking = " without Retry-After" if answer.status in (429, 503) and not late else ""
+            header = answer.headers.get("retry-after")
+            lacking = f" with Retry-After {header!r}" if header else " without Retry-After"
+            lacking = lacking if answer.status in (429, 503) and not late else ""
             return failed(f"{what}; one was neither answered in time nor turned away: {told}{lacking}",
                           f"{counts['answered']} answered, {counts['turned away']} turned away", "all of them")  # fmt: skip
     if not counts["answered"]:
         return failed(f"{what}; not one was answered", "0 answered", "some")
+    for answer in found.alive:
+        late = answer.done - answer.sent > PATIENCE_SECONDS
+        if answer.status != 200 or answer.error is not None or late:
+            told = "it took too long" if late else f"got {got(answer)}"
+            return failed(
+                f"{what}, and asked /healthz meanwhile; it has to get 200, since the process is alive, and {told}",
+                told[:60], "200",
+            )  # fmt: skip
+    rows, places = all_full(grading)
+    if wrong := wrong_answers(grading, [(answer, rows, places) for answer in found.all if answer.status == 200], what):
+        return wrong
     for answer, count in zip(found.after, (1, MAX_ROWS), strict=False):
         asked = f"{count:,} row{'s' if count > 1 else ''}"
         with right_numbers(grading):
@@ -880,6 +1004,15 @@ def sheds_a_burst(grading: Grading) -> Finding:
         f"{counts['answered']} answered, {counts['turned away']} turned away",
         "all of them",
     )
+
+
+def says_when(answer: Answer) -> bool:
+    """Whether `Retry-After` tells when to ask again, in seconds or as a date of HTTP."""
+    text = answer.headers.get("retry-after", "").strip()
+    try:
+        return text.isdecimal() or parsedate_to_datetime(text) is not None
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -898,7 +1031,7 @@ def stopped(grading: Grading) -> Stopped:
     found = ready_service(grading)
     some = question(full_rows(grading, MAX_ROWS))
     with grading.sandbox.alone():
-        load = found.begin(some, count=1_000_000, seconds=4, concurrency=2 * LOAD, keep=200)
+        load = found.begin(some, count=1_000_000, seconds=4, concurrency=2 * LOAD)
         time.sleep(1.5)
         told = time.monotonic()
         ran = found.stop(STOP_SECONDS + 5)
@@ -916,9 +1049,13 @@ def stops_when_told(grading: Grading) -> Finding:
     before = [answer for answer in found.answers if answer.sent < found.told - AIRBORNE_SECONDS]
     in_work = sum(answer.done > found.told for answer in before)
     for answer in before:
-        turned_away = answer.status in (429, 503) and answer.headers.get("retry-after") and answer.done < found.told
+        turned_away = answer.status in (429, 503) and says_when(answer) and answer.done < found.told
         if not turned_away and (answer.status != 200 or answer.error is not None):
             return failed(f"{what}; a request that it had been sent before got: {got(answer)}", "lost", "answered")
+    rows, places = all_full(grading)
+    late = [(answer, rows, places) for answer in before if answer.status == 200 and answer.done > found.told]
+    if wrong := wrong_answers(grading, late, what):
+        return wrong
     if found.ran.finished.ended == "cancelled" or found.seconds > STOP_SECONDS:
         return failed(f"{what}; it did not end", f"after {found.seconds:.0f} s", f"{STOP_SECONDS} s")
     if found.ran.finished.code not in (0, 143):

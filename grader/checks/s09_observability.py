@@ -45,6 +45,7 @@ from grader.contract.observing import (
 from grader.contract.outputs import OpsAnswer, OutputProblem, PredictAnswer, Prediction, parse_output
 from grader.contract.serving import MAX_ROWS, PATIENCE_SECONDS, START_SECONDS
 from grader.contract.tables import PREDICTION_LOG
+from grader.printable import one_line
 from grader.sandbox import Mount
 from grader.sandbox.base import MEBI, Argument
 from grader.sandbox.reader import Metrics, Table, Unreadable
@@ -61,6 +62,7 @@ BARS = stages.find("09").bars
 CLIENTS = 4
 CLOSED, SINGLES, GROUP, UNKNOWN_PATHS, LARGE = 5, 40, 17, 40, 3
 KILLS, KILL_ROWS, KILL_AFTER = 3, 400, (5, 15)  # requests of so many rows; killed after so many answers, drawn
+HOLDS, HELD_SECONDS, HELD_ROWS, HELD_REQUESTS = 8, 0.8, 400, 40  # times that the service stands still while it is asked
 MOST_PRINTED = 64 * MEBI
 BUCKETS = 5  # bounds of a histogram that says anything
 KINDS = {"string": ("str",), "timestamp[us, UTC]": ("timestamp",), "float64": ("float",), "int64": ("int",)}
@@ -82,10 +84,15 @@ ODD_IDS = (  # they come back as something else from whoever reads them as numbe
 TO_REFUSE = (
     (("weather",), "which is none"),
     (("count", "--from", "yesterday"), "which names no time"),
+    (("count", "--to", "2023-01-31T12:00:00"), "which is a time without a zone"),
+    (("error_rate", "--from", "2023-01-31"), "which is a day and no time"),
     (("version_of_request",), "which names no request"),
 )
 FULL = "we let every write to MLEKIT_STATE fail for want of room"
 AGAIN = "it-comes-again"  # the id of two requests
+REFUSED_AGAIN = "it-comes-again-wrongly"  # the same, but the later one is refused
+AT_ONE_TIME, SAME_ID = 24, "at-one-time"  # so many requests with one id, several of them at a time
+BOUNDS = ((1 / 8, 5 / 8), (1 / 4, 3 / 4), (3 / 8, 7 / 8))  # shares of the log between which rows are counted
 
 
 @dataclass(frozen=True)
@@ -180,10 +187,10 @@ class Record:
             heard = got(found[-1]) if found else ended.sentence()
             raise Owed(f"the service has to become ready first: see stage 08 ({request.path}: {heard})")
 
-    def follow(self, name: str, version: str, row: Request) -> None:
+    def follow(self, name: str, version: str, row: Request, seconds: float = 2 * FOLLOWED) -> None:
         """Move the champion, and ask until that answers. Raises Owed."""
         self.service.alter("champion", version)
-        deadline = time.monotonic() + 2 * FOLLOWED
+        deadline = time.monotonic() + seconds
         while {e.version for e in self.ask(*[row] * 3 * CLIENTS, concurrency=CLIENTS)} != {version}:  # of all workers
             if time.monotonic() > deadline:
                 raise Owed(f"the service has to follow the champion first ({name}): see stage 08")
@@ -235,6 +242,10 @@ def ordinary(grading: Grading, rows: list[dict[str, Any]]) -> list[Request]:
     asked += [question([rows[i] for i in mixed[at : at + GROUP]], f"group-{at}") for at in range(0, 6 * GROUP, GROUP)]
     asked.append(question([{**row, "row_id": id} for row, id in zip(rows, ODD_IDS, strict=False)], "odd-ids.1"))
     asked += [question(rows[:3], "same-rows-1"), question(rows[:3], "same-rows-2"), question(rows[:2], AGAIN)]
+    asked.append(question([{**row, "row_id": "one-for-all"} for row in rows[:GROUP]], "one-row-id"))
+    asked.append(question(rows[:2], REFUSED_AGAIN))
+    asked.append(replace(question(rows[:1], "other-method"), method="PUT"))
+    asked.append(replace(question(rows[:1], "other-path"), path="/v1/predictions"))
     wrong = [
         with_id(r, f"wrong-{n}")
         for n, (_, r, _) in enumerate(wrong_requests(rows[0]))
@@ -285,7 +296,7 @@ def observed(grading: Grading) -> Record:
         record.wait(HEALTHZ)
         record.ask(*(question([rows[n]], f"closed-{n}") for n in range(CLOSED)))
         record.scrape(f"we asked {CLOSED} times while there was no champion")
-        record.follow("the first one", shop_.versions["own"], one)
+        record.follow("the first one", shop_.versions["own"], one, START_SECONDS)  # it has only just started
         record.ask(*ordinary(grading, rows), concurrency=CLIENTS, deadline=PATIENCE_SECONDS)
         record.scrape(
             f"{CLIENTS} clients asked about rows alone and in groups, wrongly, and for paths that are not there"
@@ -301,13 +312,44 @@ def observed(grading: Grading) -> Record:
         record.scrape(f"we asked {LARGE} times about {MAX_ROWS:,} rows, and a few times about one")
         record.follow("another one", shop_.versions["better"], one)
         singles = [question([row], f"later-{n}") for n, row in enumerate(rows[:SINGLES])]
-        record.ask(*singles, question(rows[2:5], AGAIN), concurrency=CLIENTS)
+        same = [
+            question([{**rows[n + k], "row_id": f"at-one-time-{n}-{k}"} for k in range(1 + n % GROUP)], SAME_ID)
+            for n in range(AT_ONE_TIME)
+        ]
+        none = Request("POST", PREDICT, b'{"rows": []}', {"X-Request-ID": REFUSED_AGAIN})
+        record.ask(*singles, question(rows[2:5], AGAIN), none, *same, concurrency=CLIENTS)
         record.scrape("we asked about rows alone after another version had become champion")
         requests = personal(grading, rows[0])
         record.personal = [(secret, how) for secret, how, _ in requests]
         record.ask(*(request for _, _, request in requests), deadline=PATIENCE_SECONDS)
         record.scrape("we sent requests with things that nobody asked for")
+        hold(record, [{**rows[n % len(rows)], "row_id": f"held-{n}"} for n in range(HELD_ROWS)])
+        record.scrape(
+            f"we let the service stand still {HOLDS} times for {HELD_SECONDS:g} s while {CLIENTS} clients asked"
+        )
     return record
+
+
+def hold(record: Record, rows: list[dict[str, Any]]) -> None:
+    """Ask, and let the service stand still meanwhile, each time after another answer: some requests take long then, whoever answers.
+
+    Often enough that one is under way by the service's own clock, too, and has not only been sent.
+    """
+    asked = [question(rows, f"held-{n}") for n in range(HELD_REQUESTS)]
+    load = record.service.begin(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS + HOLDS * HELD_SECONDS)
+    for _ in range(HOLDS):
+        count = len(load.so_far())
+        while len(load.so_far()) == count and not load.over():
+            time.sleep(0.001)
+        assert record.service.running is not None
+        with record.service.running.paused():
+            time.sleep(HELD_SECONDS)
+    record.took(asked, load.answers())
+
+
+def _held(exchange: Exchange) -> bool:
+    """Whether it is one of those during which the service stood still."""
+    return exchange.said is not None and exchange.said.request_id.startswith("held-")
 
 
 @work
@@ -327,6 +369,8 @@ def parsed_scrapes(grading: Grading, scrapes: Sequence[Scrape]) -> list[Metrics]
         found = grading.reader.metrics(path)
     except Unreadable as problem:
         raise Fault(f"what {METRICS_PATH} answered {problem}") from None
+    if len(found) != len(scrapes):
+        raise Fault(f"what {METRICS_PATH} answered could not be read")
     return [
         replace(metrics_, problem=s.answer.error) if s.answer.error else metrics_
         for s, metrics_ in zip(scrapes, found, strict=True)
@@ -468,7 +512,8 @@ def _apart(
 def times_requests(grading: Grading) -> Finding:
     """The histogram has one observation for each request, and its seconds are those that callers waited, or a good part of them.
 
-    Catches: milliseconds; a clock started after the work; requests that are refused and not timed. Accepts: any bounds that tell anything.
+    Catches: milliseconds; a clock started after the work; requests that are refused and not timed; a number that nobody measured.
+    Accepts: any bounds that tell anything.
     """
     import numpy as np
 
@@ -510,9 +555,33 @@ def times_requests(grading: Grading) -> Finding:
             f"no caller waited longer than {waited[-1]:.3f} s, and {SECONDS} has {found_} requests within {above[0]:g} s",
             found_, "all",
         )  # fmt: skip
+    if problem := held_unseen(record.scrapes[-1], found[-2], found[-1]):
+        return failed(*problem)
     seen = {"callers": waited * 1000, "the service, upper bounds": _upper(bounds, series) * 1000}
     chart = charts.shares("What callers waited, and what the service says", "milliseconds", seen)
     return passed(what, value, bar, chart)
+
+
+def held_unseen(scrape: Scrape, before: Metrics, now: Metrics) -> tuple[str, str, str] | None:
+    """Where requests that took long, since the service stood still, are not in the histogram: in words, as found, and as is right."""
+    posts = [e for e in scrape.exchanges if e.route == PREDICT]
+    longest = max(e.answer.done - e.answer.sent for e in posts)
+    said = grown(before, now, f"{SECONDS}_sum", ("route",)).get((PREDICT,), 0.0)
+    buckets = grown(before, now, f"{SECONDS}_bucket", ("route", "le"))
+    within = {_bound(le): n for (route, le), n in buckets.items() if route == PREDICT}
+    below = max((bound for bound in within if bound <= HELD_SECONDS / 2), default=None)
+    what = f"{scrape.says}; a caller waited {longest:.1f} s, and {SECONDS}"
+    if longest < HELD_SECONDS:  # none was under way just then
+        return None
+    if below is not None and within[below] >= len(posts):
+        return (
+            f"{what} has all {len(posts)} requests within {below:g} s",
+            f"{within[below]:.0f} of {len(posts)}",
+            "fewer",
+        )
+    if said < HELD_SECONDS / 2:
+        return f"{what} has {said:.2f} s for all {len(posts)} requests", f"{said:.2f} s", f"{HELD_SECONDS:g} s at least"
+    return None
 
 
 def _bound(text: str) -> float:
@@ -582,7 +651,8 @@ def read_log(grading: Grading, ran: Ran, what: str) -> Log:
 
 def _values(table: Table, name: str, type_: str, nullable: bool, what: str) -> list[Any]:
     if name not in table.columns:
-        raise Fault(f"{what}; the log has no column {name}; it has {', '.join(sorted(table.columns)[:8]) or 'none'}")
+        got = ", ".join(one_line(other, 60) for other in sorted(table.columns)[:8])
+        raise Fault(f"{what}; the log has no column {name}; it has {got or 'none'}")
     column = table.columns[name]
     if column.values is None or column.type not in KINDS[type_]:
         raise Fault(f"{what}; {name} is of type {column.type}, and has to be {type_}")
@@ -631,7 +701,7 @@ def logs_predictions(grading: Grading) -> Finding:
     """The exported log has each row that was answered once, under its ids to the letter, and labels that come later find theirs.
 
     Catches: ids that became numbers; probabilities that were rounded; rows joined by their place; refused requests that nobody noted; the
-    request's time for the answer's. Accepts: any form in which it is kept, any order.
+    request's time for the answer's; requests of other methods. Accepts: any form in which it is kept, any order, further columns.
     """
     record, found = grading.get(observed), grading.get(exported)
     what = "we ran export-log while the service went on"
@@ -642,6 +712,12 @@ def logs_predictions(grading: Grading) -> Finding:
         asked = shown(e for e in found.before if e.asks and e.id in problem[0].split())
         return failed(f"{what}; {problem[0]}", problem[1], problem[2]).showing("requests", asked)
     known = {e.id for e in (*found.before, *found.meanwhile) if e.asks}
+    for other in found.before:
+        if not other.asks and other.id in log.entries and other.id not in known:
+            one = f"{other.request.method} {other.request.path}"
+            return failed(
+                f"{what}; it has rows of {one}, and is of requests to POST {PREDICT} alone", one, f"POST {PREDICT}"
+            )
     personal_ids = sum(e.asks and not e.id for e in found.before)  # refused, with an id of the service's own
     if len(more := set(log.entries) - known) > personal_ids:
         return failed(f"{what}; it has rows of requests that we did not make, such as {sorted(more)[0]!r}",
@@ -769,19 +845,15 @@ def questions(record: Record, log: Log) -> list[Asked]:
     closed, first, large, moved = record.scrapes[:4]
     odd = next(e for e in first.exchanges if e.id == "odd-ids.1")
     again = next(e for e in moved.exchanges if e.id == AGAIN)
-    refused = next((e for e in first.exchanges if e.asks and e.id and e.answer.status != 200), None)
-    if not odd.predictions or not again.predictions or refused is None:
+    scored = next(e for e in first.exchanges if e.id == REFUSED_AGAIN)
+    refused = next(e for e in moved.exchanges if e.id == REFUSED_AGAIN)
+    if not odd.predictions or not again.predictions or not scored.predictions or refused.predictions:
         raise Owed("rows under any ids have to be scored, and wrong ones refused, first: see stage 08")
     posts = [e for s in (closed, first) for e in s.exchanges if e.asks]
     rate = sum((e.answer.status or 0) >= 500 for e in posts) / len(posts)
     took = {e.id: e.answer.done - e.answer.sent for e in large.exchanges if e.asks}
     slow = {id for id, seconds in took.items() if seconds >= max(took.values()) / 2}
-    times = sorted(at for found in log.times.values() for at in found)
-    start, end = times[len(times) // 4], times[3 * len(times) // 4]  # both are times at which something was answered
-    count = sum(
-        start <= at < end and entry.status == 200
-        for id, entries in log.entries.items() for entry, at in zip(entries, log.times[id], strict=True)
-    )  # fmt: skip
+    begun, over = (min(at for e in s.exchanges if e.asks and e.id for at in log.times[e.id]) for s in (closed, large))
 
     def is_(value: Any) -> Callable[[Any], bool]:
         return lambda answer: type(answer) is type(value) and answer == value
@@ -793,15 +865,40 @@ def questions(record: Record, log: Log) -> list[Asked]:
     asked = [
         (("version_of_request", "--request-id", odd.id), is_(odd.version), odd.version),
         (("version_of_request", "--request-id", AGAIN), is_(again.version), f"{again.version}, of the later of two requests"),
-        (("version_of_request", "--request-id", refused.id), is_(None), "null, since nothing was scored"),
+        (("version_of_request", "--request-id", refused.id), is_(None), "null, since the later of two requests was refused"),
         (("version_of_request", "--request-id", "nobody-asked-this"), is_(None), "null, since there is no such request"),
         (("rows_of_request", "--request-id", odd.id), is_(rows), json.dumps(rows)),
-        (("rows_of_request", "--request-id", refused.id), is_([]), "[], since nothing was scored"),
-        (("count", "--from", _stamp(start), "--to", _stamp(end)), lambda answer: answer == count, f"{count}"),
-        (("error_rate", *window(closed, first)), lambda answer: isinstance(answer, float) and abs(answer - rate) < 1e-9, f"{rate}"),
+        (("rows_of_request", "--request-id", refused.id), is_([]), "[], since the later of two requests was refused"),
+        *(
+            (("count", "--from", _stamp(start), "--to", _stamp(end)), lambda answer, right=right: answer == right, f"{right}")
+            for start, end, right in stretches(log)
+        ),
+        (
+            ("error_rate", "--from", _stamp(begun), "--to", _stamp(over)),
+            lambda answer: isinstance(answer, float) and abs(answer - rate) < 1e-9, f"{rate}",
+        ),
         (("slowest", *window(large)), lambda answer: answer in slow, " or ".join(sorted(slow))),
     ]  # fmt: skip
     return [Asked(argv, right, says) for argv, right, says in asked]
+
+
+def stretches(log: Log) -> list[tuple[float, float, int]]:
+    """Stretches of time that begin and end when rows were answered, not so many at the one as at the other, and the rows within.
+
+    So whoever puts an answer on the wrong side of a bound, at whichever end, counts other rows.
+    """
+    rows: Counter[float] = Counter()
+    for id, entries in log.entries.items():
+        for entry, at in zip(entries, log.times[id], strict=True):
+            rows[at] += entry.status == 200
+    times = sorted(at for at, count in rows.items() if count)
+    found = []
+    for from_, to in BOUNDS:
+        start = times[int(from_ * len(times))]
+        later = times[int(to * len(times)) :]
+        end = next((at for at in later if rows[at] != rows[start]), later[0])
+        found.append((start, end, sum(rows[at] for at in times if start <= at < end)))
+    return found
 
 
 def _stamp(at: float) -> str:
@@ -828,8 +925,8 @@ def questioned(grading: Grading) -> list[Asked]:
 def answers_questions(grading: Grading) -> Finding:
     """`ops` answers which version answered a request and for which rows, how many, how many failed and what took longest.
 
-    Catches: a rate by rows instead of requests, or of refused requests; bounds that are not kept; answers from memory of the last start.
-    Accepts: a whole number as 12 or 12.0.
+    Catches: a rate by rows instead of requests, or of refused requests; bounds that are not kept, or finer than the exported times; answers
+    from memory of the last start; the last that was scored for the last; a zone that was guessed. Accepts: a whole number as 12 or 12.0.
     """
     asked = grading.get(questioned)
     for one in asked:
@@ -906,7 +1003,8 @@ def _wrong_lines(lines: Sequence[dict[str, Any]], id: str, of: Sequence[Exchange
         if one != other:
             told = str(one)[:120]
             return f"{says}; route, status and version in its line are {told}, and have to be {other}", told, str(other)
-    waited = max(e.answer.done - e.answer.sent for e in of)
+    # a service that stood still between the answer and the line counts that time, too
+    waited = max(e.answer.done - e.answer.sent for e in of) + (HOLDS * HELD_SECONDS if any(map(_held, of)) else 0.0)
     for seconds in (line["seconds"] for line in lines):
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not number or not 0 <= seconds <= (1 + BARS["late"]) * waited + BARS["lag"]:
@@ -933,7 +1031,7 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
     try:
         for folder, name in ((record.service.out, ""), (record.service.printed.parent, "what it printed")):
             for file, secret in grading.reader.search(folder, secrets):
-                places.setdefault(secret, set()).add(name or file)
+                places.setdefault(secret, set()).add(name or one_line(file, 100))
     except Unreadable as problem:
         raise Fault(f"what the service wrote {problem}") from None
     for scrape in record.scrapes:
@@ -957,11 +1055,13 @@ def keeps_personal_data_out(grading: Grading) -> Finding:
 
 @dataclass(frozen=True)
 class Killed:
-    """What was answered until the service was killed, which happened more than once, and the log after its last start."""
+    """What was answered until the service was killed, which happened more than once, and what it tells after its last start."""
 
     answered: list[Exchange]
     in_work: int
     last: list[Exchange]
+    scrape: Scrape
+    """What was counted after the last start, which has answered `last` alone."""
     ran: Ran
 
 
@@ -998,15 +1098,38 @@ def killed(grading: Grading) -> Killed:
             record.took([READYZ], [answer for answer in found if answer.status is not None])
     with grading.sandbox.turn:
         last = record.ask(*(question([row], f"after-the-kill-{n}") for n, row in enumerate(rows[:CLIENTS])))
-    return Killed(answered, in_work, last, export(grading, record.service, "exported-after-kills"))
+        scrape = told(record.service, last)
+    return Killed(answered, in_work, last, scrape, export(grading, record.service, "exported-after-kills"))
+
+
+def told(of: Service, exchanges: list[Exchange]) -> Scrape:
+    """What a service has counted since its start, when everything has to have been counted."""
+    time.sleep(COUNTED_SECONDS)
+    answer = of.ask(Request("GET", METRICS_PATH), deadline=PATIENCE_SECONDS)[0]
+    return Scrape("", answer, exchanges, 0.0, 0.0)
+
+
+def wrong_rows(grading: Grading, scrape: Scrape) -> tuple[str, str, str] | None:
+    """Where a service has not counted since its start the rows that it answered; whether its metrics can be read is said elsewhere."""
+    if scrape.answer.status != 200:
+        return None
+    try:
+        found = parsed_scrapes(grading, [scrape])[0]
+    except Fault:
+        return None
+    right: Counter[tuple[str, ...]] = Counter()
+    for exchange in scrape.exchanges:
+        right[(exchange.version,)] += len(exchange.predictions)
+    labels = ("model_version",)
+    return None if found.problem else _apart(PREDICTIONS, labels, +right, grown(None, found, PREDICTIONS, labels))
 
 
 @check("observability.survives_a_kill", uses=[*LINE, shop, observed, exported, questioned, killed])
 def survives_a_kill(grading: Grading) -> Finding:
     """Killed under load again and again, it has every prediction whose answer we read in its log, once, with all that was there before.
 
-    Catches: a log written after the answer; one that is buffered, or kept in memory; one that a start begins anew or writes twice.
-    Accepts: rows of requests that were in work, or none of them.
+    And counts from 0. Catches: a log written after the answer; one that is buffered, or kept in memory; one that a start begins anew or
+    writes twice; counters that go on from the log. Accepts: rows of requests that were in work, or none of them.
     """
     right_log(grading)
     record, found = grading.get(observed), grading.get(killed)
@@ -1031,6 +1154,12 @@ def survives_a_kill(grading: Grading) -> Finding:
     room = found.in_work + KILLS * CLIENTS + sum(e.asks and not e.id for e in before.before)
     if len(more) > room:
         return failed(f"{what}; the log has requests that we never got an answer to", f"{len(more)}", f"at most {room}")
+    if problem := wrong_rows(grading, found.scrape):
+        return failed(
+            f"{what}, and asked about {len(found.last)} rows; counting begins at 0 with each start, and {problem[0]}",
+            problem[1],
+            problem[2],
+        )
     return passed("everything that was answered is in the log, once",
                   f"{len(found.answered)} requests around {KILLS} kills, {len(everything):,} in all", "none lost")  # fmt: skip
 
@@ -1040,9 +1169,11 @@ def survives_a_kill(grading: Grading) -> Finding:
 
 @dataclass(frozen=True)
 class Filled:
-    """Requests before, while and after the disk was full, as three lists, and the log then."""
+    """Requests before, while and after the disk was full, as three lists, what was counted, and the log then."""
 
     answers: tuple[list[Exchange], list[Exchange], list[Exchange]]
+    scrape: Scrape | None
+    """None where some got no answer: whether those are counted is for the service to decide."""
     ran: Ran
 
 
@@ -1068,14 +1199,16 @@ def filled(grading: Grading) -> Filled:
             found.append(record.ask(*asked, concurrency=CLIENTS, deadline=PATIENCE_SECONDS))
         except Owed as problem:  # it was well before
             raise Fault(f"{FULL}, and then there was room again; {problem}") from None
-    return Filled((found[0], found[1], found[2]), export(grading, made, "exported-after-a-full-disk"))
+        scrape = told(made, [e for part in found for e in part]) if len(found[1]) == len(asked) else None
+    return Filled((found[0], found[1], found[2]), scrape, export(grading, made, "exported-after-a-full-disk"))
 
 
 @check("observability.answers_only_what_it_keeps", uses=[*LINE, shop, observed, exported, questioned, killed, filled])
 def answers_only_what_it_keeps(grading: Grading) -> Finding:
     """While nothing can be written to its disk it answers nothing that is not in the log; afterwards all is as before.
 
-    Catches: an error of writing that is swallowed; a service that ends, or stays ill, or has lost what was there.
+    Catches: an error of writing that is swallowed; a service that ends, or stays ill, or has lost what was there; rows counted whose
+    answer was held back.
     Accepts: 503 or another 5xx, or no answer at all; a log that had room left.
     """
     right_log(grading)
@@ -1093,6 +1226,8 @@ def answers_only_what_it_keeps(grading: Grading) -> Finding:
         if lost := [e for e in scored if len(log.entries.get(e.id, [])) != 1]:
             value = f"{len(lost)} of {len(scored)} answers"
             return failed(f"{what}; {value} that were given {when} are not in the log once", value, "none")
+    if found.scrape is not None and (problem := wrong_rows(grading, found.scrape)):
+        return failed(f"{what}, and then there was room again; {problem[0]}", problem[1], problem[2])
     turned = sum(not e.predictions for e in full)
     return passed(
         "it answered nothing that it could not keep", f"{turned} of {len(full)} turned away", "all in the log"

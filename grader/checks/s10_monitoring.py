@@ -33,6 +33,7 @@ GOOD, SLOWLY, TURNED = "good", "slowly", "labels turned round"
 TO_NOTICE = (*DATA_KINDS, "more late flights", "other answers")  # without waiting for labels of single flights
 ONE_COLUMN = DATA_KINDS[:3]  # kinds in which nothing but one column is changed
 AGAIN_GOOD, AGAIN_CHANGED = 6, 6  # windows that are judged again in other company
+AGAIN_WEEKS = (ONSET + 1, ONSET + 3, ONSET + 5)  # of services that are judged again without their later weeks
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,9 @@ def again(grading: Grading) -> dict[str, Judged]:
     for kind in (*TO_NOTICE, TURNED)[:AGAIN_CHANGED]:
         of_kind = [w for w in traffic.of(kind) if not w.about["render"]]
         chosen.append(of_kind[draw.integers(len(of_kind))])
-    chosen += next(iter(traffic.slow.values()))
+    # The first weeks of some services: those before are there, and those after are not.
+    services = list(traffic.slow.values())
+    chosen += [week for weeks, count in zip(services, AGAIN_WEEKS, strict=False) for week in weeks[:count]]
     names = [f"w{n:05x}" for n in draw.choice(16**5, len(chosen), replace=False)]
     folder = grading.folder("windows-again")
     renamed = [replace(window, name=name) for window, name in zip(chosen, names, strict=True)]
@@ -320,7 +323,8 @@ def judges_every_window(grading: Grading) -> Finding:
 def knows_the_age_of_the_model(grading: Grading) -> Finding:
     """A model is stale by the last day that it learned from, however lately it was registered.
 
-    Catches: the age of the version or of a file; a limit of one's own; the clock of the machine; a day too many or too few.
+    Catches: the age of the version or of a file; a limit of one's own; the clock of the machine; a day too many or too few; the day that is
+    written in `now` instead of that in UTC.
     Accepts: any way to count days.
     """
     verdicts = grading.get(found)
@@ -441,7 +445,8 @@ def finds_drift(grading: Grading) -> Finding:
     """Of each kind of change most weeks are noticed, in the flag that is about it.
 
     Catches: limits so wide that nothing is noticed; means only, so that gaps and new categories pass; nothing said about the answers; a
-    look at the order of answers only, so that it passes when far more flights are late. Accepts: more flags than the one.
+    look at the order of answers only, so that it passes when far more flights are late; flights whose label is not known yet taken for
+    punctual. Accepts: more flags than the one.
     """
     verdicts = grading.get(found)
     if verdicts.noise:
@@ -519,7 +524,8 @@ def waits_for_labels(grading: Grading) -> Finding:
     """Performance is unknown exactly where too few labels are known, and a corrected label counts as corrected.
 
     Catches: "ok" for want of labels; labels of the future; a label that comes twice counted twice; labels of other rows; the first
-    word instead of the last, and the last of all instead of the last that is known. Accepts: any measure of fit.
+    word instead of the last, and the last of all instead of the last that is known; what became known in the moment of `now` left out;
+    rows whose label is not known taken for late ones. Accepts: any measure of fit.
     """
     verdicts, rules = grading.get(found), grading.get(given).traffic.rules
     decided = [judged for judged in verdicts.every if judged.window.known is not None]
@@ -541,9 +547,11 @@ def waits_for_labels(grading: Grading) -> Finding:
         value = f"{len(of) - len(otherwise)} of {len(of)} windows {wanted}"
         if len(otherwise) > BARS["corrected"]:
             one = otherwise[0]
+            known, _ = _known(one.window)
             return failed(
-                f"{one.window.says}, and performance is {one.said.performance}; of several labels of a row, the one counts that became "
-                f"known last, of those known at now ({one.place})",
+                f"{one.window.says}, and performance is {one.said.performance}; labels of {known:,} of {len(one.window.rows):,} rows were "
+                "known at its now. Of several labels of a row, the one counts that became known last, of those known at now, and a row "
+                f"without one does not count ({one.place})",
                 value, f"at least {len(of) - BARS['corrected']:.0f}",
             ).showing("corrected", _frame(otherwise))  # fmt: skip
     return passed("performance waits for labels, and takes their last word", f"{len(decided)} windows", "all")
@@ -613,7 +621,8 @@ def sees_skew(grading: Grading) -> Finding:
     """Where the nightly job computed other features for the same rows than the service did, the columns are named; to the row.
 
     Catches: rows compared by their place; distributions compared instead of rows; a null taken for equal to anything, or for different
-    from another null; equality to the last bit; rows that only one side has. Accepts: any order, and a job that did only some rows.
+    from another null, or from NaN; equality to the last bit; the infinite that is equal to anything, or not to itself; rows that only one
+    side has. Accepts: any order, and a job that did only some rows.
     """
     verdicts = grading.get(found)
     wrong = [
@@ -639,7 +648,7 @@ def _difference(window: Window) -> str:
     pairs = _pairs(window, window.skewed[:1])
     said = f"the rows and batch.parquet of a window share {len(pairs):,} rows"
     if not window.skewed:
-        return f"{said}, which differ in nothing but their order, nulls in both, the last digits, or a share of rows that is allowed"
+        return f"{said}, which differ in nothing but their order, null or NaN in both, the last digits, or a share of rows that is allowed"
     return f"{said}, and in {window.skewed[0]} {int(pairs['differs'].sum()):,} of them differ"
 
 
@@ -671,8 +680,8 @@ def _side_by_side(judged: Judged) -> pd.DataFrame:
 def judges_each_window_alone(grading: Grading) -> Finding:
     """A window gets the same judgement without the others, and in a folder of another name.
 
-    Catches: what is usual learned from the windows themselves; dice; rules by the name of the folder. Accepts: what earlier weeks of the
-    same service say.
+    Catches: what is usual learned from the windows themselves; dice; rules by the name of the folder; what later weeks of the same
+    service say. Accepts: what earlier ones say.
     """
     verdicts = grading.get(found)
     if len({judged.judgement for judged in verdicts.every}) == 1:
@@ -682,9 +691,12 @@ def judges_each_window_alone(grading: Grading) -> Finding:
     before = {judged.window.name: judged for judged in verdicts.every}
     for name, judged in grading.get(again).items():
         if judged.judgement != before[name].judgement:
+            later = ""
+            if judged.window.kind == SLOWLY:
+                later = f"; it is week {judged.window.position} of its service, whose earlier weeks were there, and not all later ones"
             return failed(
                 f"a window, {judged.window.says} ({before[name].place}), was judged otherwise in other company and in a folder of another "
-                "name",
+                f"name{later}",
                 judged.words(), f"as before, {before[name].words()}",
             )  # fmt: skip
     return passed("windows get the same judgement alone", f"{len(grading.get(again))} windows judged again", "the same")

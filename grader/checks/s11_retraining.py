@@ -25,6 +25,7 @@ from grader.checks.s07_pipeline import environment, prefect, source_with, watche
 from grader.contract.outputs import AuditRecord, LoopAnswer, MonthRecord, OutputProblem, parse_output
 from grader.contract.retraining import NAME, STEP_SECONDS
 from grader.contract.serving import PATIENCE_SECONDS, START_SECONDS
+from grader.inplace import Written
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument, Finished, SandboxFault
 from grader.sandbox.base import Service as Tool
@@ -97,6 +98,8 @@ class Played:
     problem: str = ""
     blame: str = ""  # the check that the problem belongs to, where it is not that of the answers
     changed: str = ""  # an answer that is another one than before
+    in_place: str = ""  # an answer that was written under its name, step by step
+    early: str = ""  # what it asked the source for before any message had named it, as a sentence
     last: Ran | None = None
     service: str = ""  # what was wrong with the service, as a sentence
     said: dict[str, tuple[float, ...]] = field(default_factory=dict)  # what it answered to the same rows, by version
@@ -278,28 +281,41 @@ def played(grading: Grading) -> Played:
     given_ = grading.get(given)
     with source_with(grading, given_.source, "source-own", made.hiccups, given_.year) as source:
         loop = Loop(grading, source, out, grading.folder("loop-printed") / "printed.txt")
+        written = Written(loop.mailbox / "out")
         beside: served.Service | None = None
         began = time.monotonic()
         try:
             loop.start()
             for number in range(STEPS + 1):
+                found.early = found.early or asked_early(loop, found, number)
                 step = play(grading, loop, found, number)
                 if step is None:
                     break
                 found.steps.append(step)
+                found.in_place = found.in_place or next((n for n in written.names() if n.endswith(".json")), "")
                 beside = beside or serve(grading, loop)
                 follow(found, step, beside)
                 keep(grading, loop, found, step)
         finally:
             found.seconds = time.monotonic() - began
+            written.close()
             if beside is not None and beside.running is not None:
                 beside.stop()
             found.last = loop.stop(STOP_SECONDS)
+            found.early = found.early or asked_early(loop, found, len(found.steps))
     if found.last.absent:
         raise Owed(f"there is no loop command yet; {found.last.sentence()}")
     if not found.problem:
         found.changed = changed(grading, loop, found)
     return found
+
+
+def asked_early(loop: Loop, found: Played, number: int) -> str:
+    """What was asked of the source before the message of a step that no message had named; empty if there is nothing."""
+    named = {month for step in range(number) for month in found.season.months(step)}
+    to_come = {found.season.month(step) for step in range(1, STEPS + 2)} - named
+    early = next((call.path for call in loop.source.calls() if call.path.split("/")[0] in to_come), None)
+    return f"before the message of step {number} it asked the source for {early[:60]}" if early else ""
 
 
 def play(grading: Grading, loop: Loop, found: Played, number: int) -> Step | None:
@@ -475,7 +491,7 @@ def changed(grading: Grading, loop: Loop, found: Played) -> str:
     for step in found.steps:
         name = NAME.format(step=step.number)
         try:
-            if grading.reader.json(loop.mailbox / "out" / name) != step.raw:
+            if repr(grading.reader.json(loop.mailbox / "out" / name)) != repr(step.raw):  # NaN is not equal to itself
                 return f"out/{name} says something else than when it came"
         except Unreadable as problem:
             return f"out/{name} {problem}"
@@ -772,7 +788,11 @@ def planted(made: Season, step: int) -> list[str]:
     if step == story.lacking:
         found.append(f"{made.month(step)} cannot be had")
     if step == story.order:
-        found.append("somebody asks for a model of the history alone")
+        found.append("somebody asks for a model of days before the change")
+    if step == story.again:
+        found.append(
+            f"{made.month(step - 1)} comes again without the column {replay.GONE}, so what came of it before stays"
+        )
     return found
 
 
@@ -809,7 +829,8 @@ WITH_LOSSES = (*TO_THE_END, scored, losses)
 def answers_every_step(grading: Grading) -> Finding:
     """Each step gets one answer, in time and in form, that agrees with the registry; told to stop, the loop ends.
 
-    Catches: no answer; an answer to another step, or before the question; a champion or versions that are not there; a loop that dies.
+    Catches: no answer; an answer to another step, or before the question; a champion or versions that are not there; a training with
+    another seed than the loop's; an answer that is written in place, where the system tells of it; a loop that dies.
     Accepts: any decision.
     """
     found = grading.get(played)
@@ -836,6 +857,14 @@ def answers_every_step(grading: Grading) -> Finding:
             return failed(
                 f"{where} the registry has version {min(more)[:20]} more, and the answer does not name it", "", "named"
             )
+    if found.in_place:
+        return failed(
+            f"out/{found.in_place[:40]} was written under its name: whoever looked meanwhile saw half of it. Write it under another name, "
+            "and rename it when it is whole",
+            "written in place", "by rename",
+        )  # fmt: skip
+    if not found.problem and (wrong := other_seed(grading, found)):
+        return failed(*wrong)
     assert found.last is not None
     if not found.problem and found.last.finished.ended == "cancelled":
         return failed(f"we sent SIGTERM; the loop did not end within {STOP_SECONDS} s", "", f"{STOP_SECONDS} s")
@@ -846,17 +875,36 @@ def answers_every_step(grading: Grading) -> Finding:
     return passed("every step is answered", value, f"{STEP_SECONDS} s each")
 
 
+def other_seed(grading: Grading, found: Played) -> tuple[str, str, str] | None:
+    """A version whose run says another seed than that of the command: reason, value and bar; None if there is none."""
+    for step in found.steps:
+        for version in step.answer.versions:
+            if version in found.at(STEPS).there.versions:
+                said = str(params_of(grading, found, version).get("seed"))
+                if said != str(running.SEED):
+                    return (
+                        f"version {version[:20]} was made at step {step.number}, and its run says that its seed is {said[:20]}; --seed is "
+                        f"{running.SEED}, for every training",
+                        said[:20], str(running.SEED),
+                    )  # fmt: skip
+    return None
+
+
 @check("retraining.takes_months_as_they_come", uses=TO_THE_END)
 @with_all_steps
 def takes_months_as_they_come(grading: Grading) -> Finding:
     """Each month is brought in as it came, without its last days at first and whole at the next step, whatever has changed in it.
 
-    Catches: months that came before and are not looked at again; the month of the change refused for being strange; a source asked once.
-    Accepts: fetching only what has changed.
+    Catches: months that came before and are not looked at again; the month of the change refused for being strange; a source asked once,
+    or for months that nobody has named; a month that is dropped when it comes again and cannot be used. Accepts: fetching only what has
+    changed.
     """
     found = grading.get(told)
     special = {(found.story.lacking + n, found.season.month(found.story.lacking)) for n in (0, 1)}
     special |= {(found.story.wrong + n, found.season.month(found.story.wrong)) for n in (0, 1, 2)}
+    special.add(came_again := (found.story.again, found.season.month(found.story.again - 1)))
+    if found.early:
+        return failed(f"{found.early}, and no message had named that month", "asked for", "nothing before it is named")
     counted = 0
     for step in found.steps[1:]:
         wanted = found.season.months(step.number)
@@ -872,11 +920,49 @@ def takes_months_as_they_come(grading: Grading) -> Finding:
                 if wrong := wrong_arrival(found, step.number, record):
                     return failed(wrong, _said(record), "accepted, as it came")
                 counted += 1
+            elif record.status != "refused" and (step.number, record.month) == came_again:
+                return failed(
+                    f"at step {step.number} {record.month} came again without the column {replay.GONE}, and it is {record.status}",
+                    _said(record), "refused",
+                )  # fmt: skip
+            elif record.status == "refused" and record.month == found.season.month(found.story.wrong):
+                came = found.season.feed(record.month, step.number).rows
+                if (record.rows_in, record.rows_accepted, record.rows_quarantined) != (came, 0, 0):
+                    return failed(
+                        f"at step {step.number} {record.month} is refused for its labels: {record.rows_in:,} rows in, "
+                        f"{record.rows_accepted:,} accepted, {record.rows_quarantined:,} quarantined; it came with {came:,} rows, and none "
+                        "of them is in the data",
+                        _said(record), f"0 of {came:,} rows",
+                    )  # fmt: skip
+    if wrong := lost_day(grading, found):
+        return failed(wrong, "not there", "kept as it was")
     return passed(
         "months are brought in as they come, and again when they are whole",
         f"{counted} deliveries of {STEPS} months",
         "all",
     )
+
+
+def lost_day(grading: Grading, found: Played) -> str:
+    """Whether days of a month are gone that came once, and again so that they could not be used; empty if they are there.
+
+    What was ordered ends with such a day, so its flights have to be among the rows that the run was validated on.
+    """
+    story, (_, day) = found.story, found.season.ordered
+    came = found.season.delivered(found.season.month(story.again - 1), story.again - 1)
+    landed = came[came["outcome"].eq("flown") & came["sched_dep_local"].str.startswith(day)]
+    for version in found.made(story.order):
+        run = run_of(grading, found, version) if version in found.at(STEPS).there.versions else {}
+        if (run.get("params") or {}).get("train_end") == day:
+            what = f"at step {story.order} somebody asked for a model of days to {day}"
+            rows = tracked.validation_of(run["validation"], f"{what}; the run of version {version[:20]}")
+            if gone := set(landed["flight_id"]) - set(rows.ids):
+                return (
+                    f"{what}; {len(gone):,} of the {len(landed):,} landed flights of this day are not among the validation rows of version "
+                    f"{version[:20]}. They came at step {story.again - 1}; at step {story.again} the month came again and could not be "
+                    "used, and then what was there before stays"
+                )
+    return ""
 
 
 def wrong_arrival(found: Played, step: int, record: MonthRecord) -> str:
@@ -1185,6 +1271,18 @@ def no_model_of(found: Played, worth: Losses, versions: Sequence[str]) -> tuple[
 
 def window_of(grading: Grading, found: Played, version: str) -> tuple[str, str]:
     """The days that the run of a version says it learned from. Raises Fault."""
+    params = params_of(grading, found, version)
+    return str(params.get("train_start")), str(params.get("train_end"))
+
+
+def params_of(grading: Grading, found: Played, version: str) -> Mapping[str, object]:
+    """The parameters of the run of a version. Raises Fault."""
+    params = run_of(grading, found, version).get("params", {})
+    return params if isinstance(params, dict) else {}
+
+
+def run_of(grading: Grading, found: Played, version: str) -> Mapping[str, Any]:
+    """What the run of a version logged. Raises Fault."""
     assert found.last is not None
     assert found.last.tracking is not None
     run_id = found.at(STEPS).there.runs.get(version, "")
@@ -1192,8 +1290,7 @@ def window_of(grading: Grading, found: Played, version: str) -> tuple[str, str]:
         run = grading.reader.store(found.last.tracking, stores.NAME, run_id, "").get("run")
     except Unreadable as problem:
         raise Fault(f"the MLflow store {problem}") from None
-    params = run.get("params", {}) if isinstance(run, dict) else {}
-    return str(params.get("train_start")), str(params.get("train_end"))
+    return run if isinstance(run, dict) else {}
 
 
 @check("retraining.survives_a_failed_month", uses=RUN)
@@ -1264,7 +1361,8 @@ def survives_a_restart(grading: Grading) -> Finding:
 def keeps_the_audit(grading: Grading) -> Finding:
     """Each version that was made has one line in the audit log, and the lines lead from one champion to the next as the answers do.
 
-    Catches: an alias moved past the gate; a decision that is noted twice. Accepts: rollbacks.
+    Catches: an alias moved past the gate; a decision that is noted twice. Accepts: rollbacks, and several champions
+    at one step, one after the other.
     """
     found = grading.get(told)
     assert found.last is not None
@@ -1284,12 +1382,30 @@ def keeps_the_audit(grading: Grading) -> Finding:
         )
     champions = [found.champion(step.number) for step in found.steps if found.crowned(step.number)]
     noted = _noted(lines)
-    if noted != champions:
+    if not leads_to(noted, found):
         return failed("by the audit log, other versions became champion than by the alias", " → ".join(v[:20] for v in noted) or "none",
                       " → ".join(v[:20] for v in champions))  # fmt: skip
     return passed(
         "every decision is in the audit log", f"{len(lines)} lines, {len(champions)} champions", "one line each"
     )
+
+
+def leads_to(noted: Sequence[str], found: Played) -> bool:
+    """Whether versions that became champion one after the other can be those of the steps: of several at a step the last one stays."""
+    at, before = {0}, ""
+    for step in found.steps:
+        after, there = found.champion(step.number), _all_of(step.there)
+        reached = set()
+        for first in at:
+            if after == before:
+                reached.add(first)
+            for last in range(first + 1, len(noted) + 1):
+                if noted[last - 1] not in there:
+                    break
+                if noted[last - 1] == after:
+                    reached.add(last)
+        at, before = reached, after
+    return len(noted) in at
 
 
 def _noted(lines: Sequence[AuditRecord]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grader import services, stores
 from grader.checks import challengers, running
 from grader.checks.api import Grading, Owed, Unavailable, work
-from grader.checks.s06_registry import MODEL_NAME, answers, cases, gate, given, lined_up, tables, trained
+from grader.checks.s06_registry import answers, cases, gate, given, lined_up, tables, trained
 from grader.contract.serving import GRACE_SECONDS, MEMORY_MB, PATIENCE_SECONDS
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument, Job
@@ -88,7 +88,8 @@ def alter(grading: Grading, store: Path, what: str, version: str, *more: str) ->
     """Change a store behind the back of whoever uses it. Raises Owed."""
     kit, place = Mount(INSIDE, "kit"), Mount(store, stores.NAME, writable=True)
     job = Job(
-        ["python", kit / "alter_registry.py", place / stores.DATABASE, what, MODEL_NAME, version, *more], [kit, place], cwd=place,
+        ["python", kit / "alter_registry.py", place / stores.DATABASE, what, grading.get(given).model, version, *more], [kit, place],
+        cwd=place,
         env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
     )  # fmt: skip
     finished = grading.sandbox.start(job).wait()
@@ -179,7 +180,7 @@ def service(grading: Grading, label: str, store: Path, port: int | None = None) 
 
 
 def is_ready(answered: Sequence[Answer]) -> bool:
-    return bool(answered) and answered[-1].status == 200
+    return bool(answered) and answered[-1].status == 200 and answered[-1].error is None
 
 
 def version_of(answer: Answer) -> str | None:

@@ -15,6 +15,7 @@ from grader import stores
 from grader.checks import predictions, statistics
 from grader.checks.api import Fault, Grading
 from grader.contract.outputs import TrainRecord
+from grader.printable import one_line
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE, Read, Unreadable
@@ -103,7 +104,7 @@ def read(grading: Grading, ran: Ran, columns: Sequence[str], what: str) -> Logge
     if run["experiment"] != stores.EXPERIMENT:
         raise Fault(f"{what}; the run is not in the experiment that MLFLOW_EXPERIMENT_NAME names")
     if run["deleted"] or run["status"] != "FINISHED":
-        state = "deleted" if run["deleted"] else run["status"]
+        state = "deleted" if run["deleted"] else one_line(str(run["status"]), 40)
         raise Fault(f"{what}; it ended well, and the status of its run is {state}, not FINISHED")
     return _complete(record, ran, answer["run"], columns, what)
 
@@ -137,19 +138,26 @@ def _complete(record: TrainRecord, ran: Ran, run: dict[str, Any], columns: Seque
         raise Fault(f"{what}; the logged model says that it is from another run")
     values = {name: float(metrics[name]) for name in (*VALID, *BASELINE)}
     return Logged(
-        ran, record.run_id, record.model_uri, params, values, tags, _validation(run["validation"], what), model["path"]
+        ran,
+        record.run_id,
+        record.model_uri,
+        params,
+        values,
+        tags,
+        validation_of(run["validation"], what),
+        model["path"],
     )
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
+    return ", ".join(one_line(name, 60) for name in names[:5]) + (" and others" if len(names) > 5 else "")
 
 
 def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _validation(read: Read, what: str) -> Validation:
+def validation_of(read: Read, what: str) -> Validation:
     """The artifact validation.parquet. Raises Fault."""
     import numpy as np
 
@@ -210,6 +218,7 @@ def score(
 def _score(
     grading: Grading, number: int, logged: Logged | Model, tables: Mapping[str, pd.DataFrame], tracking: Path | None
 ) -> dict[str, np.ndarray] | Fault:
+    import numpy as np
     import pandas as pd
 
     assert logged.ran.tracking is not None
@@ -221,31 +230,19 @@ def _score(
     seen = grading.sandbox.path
     job = {
         "model": logged.model if logged.model.startswith("models:/") else seen(store / logged.model),
-        "features": seen(settings / "features.parquet"), "out": seen(written / "0.parquet"),
+        "features": seen(settings / "features.parquet"), "out": seen(written / "answer.parquet"),
     }  # fmt: skip
-    (given / "plan.json").write_text(json.dumps([job]))
-    argv: list[Argument] = ["python", kit / "score.py", settings / "plan.json", written / "errors.json"]
+    (given / "job.json").write_text(json.dumps(job))
+    argv: list[Argument] = ["python", kit / "score.py", settings / "job.json", written / "problem.json"]
     ran = grading.submission.run("score", argv, [settings, kit, store], out, grading.limits, tracking=tracking)
     if not ran.ok:
         return Fault(f"we loaded a logged model with mlflow.pyfunc.load_model and scored features; {ran.sentence()}")
     try:
-        errors = grading.reader.json(ran.out / "errors.json")
-    except Unreadable as problem:
-        return Fault(f"we scored features with the logged model; our list of errors {problem}")
-    return _scores(grading, ran, tables, errors)
-
-
-def _scores(
-    grading: Grading, ran: Ran, tables: Mapping[str, pd.DataFrame], errors: object
-) -> dict[str, np.ndarray] | Fault:
-    import numpy as np
-
-    if isinstance(errors, dict) and "0" in errors:
-        return Fault(f"we scored features with the logged model; {str(errors['0'])[:400]}")
-    try:
+        if said := grading.reader.json(ran.out / "problem.json"):
+            return Fault(f"we scored features with the logged model; {one_line(str(said), 400)}")
         ids = [row for name, table in tables.items() for row in _ids(name, table)]
-        found = predictions.read_ids(grading.reader, ran.out / "0.parquet", ids)
-    except Fault as problem:
+        found = predictions.read_ids(grading.reader, ran.out / "answer.parquet", ids)
+    except (Unreadable, Fault) as problem:
         return Fault(f"we scored features with the logged model; {problem}")
     ends = list(itertools.accumulate(len(table) for table in tables.values()))
     return dict(zip(tables, np.split(found, ends[:-1]), strict=True))

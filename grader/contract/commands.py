@@ -60,8 +60,9 @@ NOTEBOOK = Command(
         "Here, and only here, the rows to score also carry the after-departure columns, as a careless dump has them. "
         "At the time of the decision they are not known.",
         "The validation rows are one stretch of the calendar after all rows that the scored model learned from: the model will be "
-        "used on days that come after those it knows.",
-        "Two runs on the same rows give the same predictions: fix every seed.",
+        "used on days that come after those it knows. No outcome from the first of them on may be known to that model, nor choose it; "
+        "the schedule of those days may, as it is known long before.",
+        "Two runs on the same data give the same report, and on the same rows the same predictions: fix every seed.",
     ),
 )  # fmt: skip
 
@@ -76,9 +77,11 @@ TRAIN = Command(
         Written("train.json", "05", "where the run was logged", model=TrainRecord),
     ),
     refuses="a configuration with an unknown key, a missing contract key, a value of the wrong type or without sense, or a "
-    "window without flights to learn from; the refusal names the `key`",
+    "window without flights to learn from (one whose flights all have the same outcome may be refused); the refusal names the `key`, and "
+    "`--out` stays empty",
     rules=(
-        "Only flights scheduled from `train_start` to `train_end` may be learned from; the data goes on after the window.",
+        "Only flights scheduled from `train_start` to `train_end` may be learned from, also which categories there are; the data goes on "
+        "after the window.",
         "The same seed and the same flights give the same predictions, whatever the order of the rows in the files.",
     ),
 )  # fmt: skip
@@ -144,8 +147,8 @@ VALIDATE = Command(
         Written("FEED/report.json", "03", "the judgement", model=FeedReport),
         Written(
             "FEED/accepted/", "03",
-            "what may be used, laid out like the feed: `flights/NAME.parquet`, `weather/NAME.parquet`; a manifest is not needed. "
-            "A feed that is refused has none",
+            "what may be used, laid out like the feed: `flights/NAME.parquet`, `weather/NAME.parquet`, under any names; a manifest is not "
+            "needed, nor a file for no rows. A feed that is refused has none",
         ),
         Written(
             "FEED/quarantine.parquet", "03",
@@ -183,7 +186,7 @@ FEATURES = Command(
     ),
     refuses="definitions with an unknown kind, an unknown or missing key, a table or column that is not there, a duration, zone or part "
     "that is none, or a name twice or `row_id`; the refusal's `key` is the name of the feature, null where there is none. What else makes "
-    "no sense, such as a mean of texts, a look-up by another column than the key, or the hour of a text, may be refused or not",
+    "no sense, such as a mean of texts, a look-up by another column than the key, or the hour of a text, is not asked for",
     rules=(
         "A value may be used if and only if it was known at the decision of the row.",
         "What a row gets depends on that row and the data, not on its neighbours, their number or their order, and not on the "
@@ -253,7 +256,7 @@ ROLLBACK = Command(
     refuses="to go back where no champion before is known",
     rules=(
         "Each rollback takes back one promotion that is not taken back yet, the last first. So it works twice in a row, and does not go "
-        "back and forth. Versions that were deleted meanwhile are passed over.",
+        "back and forth. Versions that were deleted meanwhile are passed over: their promotion is taken back by the same rollback.",
     ),
 )  # fmt: skip
 
@@ -277,7 +280,7 @@ PIPELINE = Command(
         Written("MLEKIT_STATE/audit.jsonl", "07", "one line more for each version that is made", model=AuditRecord),
     ),
     exits=(EXITS[0], (3, "a month could not be had; --out says which and why"), EXITS[1]),
-    refuses="months that are not written as `YYYY-MM`, with the key `months`",
+    refuses="what is no month written as `YYYY-MM`, with the key `months`",
 )  # fmt: skip
 
 SERVE = Command(
@@ -460,7 +463,11 @@ CONFIG = (
 ENVIRONMENT = (
     Variable("MLEKIT_CONTRACT", "01", "`1`, the version of this contract"),
     Variable("MLEKIT_REFUSAL", "01", "the file to write a refusal to"),
-    Variable("MLEKIT_STATE", "01", "a writable folder for your own files"),
+    Variable(
+        "MLEKIT_STATE",
+        "01",
+        "a writable folder for your own files, empty at the start except where a stage says that it stays",
+    ),
     Variable("HOME", "01", "the same folder as `MLEKIT_STATE`"),
     Variable("TMPDIR", "01", "`/tmp`, empty at the start and gone at the end"),
     Variable("TZ", "01", "`UTC`, so that a local time zone cannot hide a mistake"),

@@ -399,8 +399,8 @@ def _fourth_stage() -> str:
 
 ### Feature definitions
 
-`features.toml` holds entries `[[feature]]`, each with a `name` (lower-case letters, digits and `_`, at most 60), a `kind`,
-and the keys of its kind, all of them needed:
+`features.toml` holds entries `[[feature]]`, at most 200, each with a `name` (lower-case letters, digits and `_`, at most 60), a `kind`,
+and the keys of its kind, all of them needed; no number in a duration has more than four digits:
 
 {kinds}
 
@@ -425,7 +425,7 @@ From this stage on `train` logs one MLflow run to the experiment that `MLFLOW_EX
 {_table(["entry", "name", "what it is"], [[kind, ", ".join(f"`{name}`" for name in names), text] for kind, names, text in commands.RUN])}
 
 - **Status.** The run is `FINISHED` once all of this is there, and only then. A training that is refused or crashes leaves no run
-  that is finished; it may leave a failed one, or none. So does one where a file that the manifest lists cannot be read.
+  that is finished; it may leave a failed one, or none. So does one where a file of flights or weather cannot be read.
 - **The same again.** Two trainings on the same files, data and configuration log the same values.
 - **Personal data.** Nothing of a column that this page does not name is in store, model or input example.
 - **Validation rows** are the landed flights of the last days of the window, from some day to `train_end`: all of them, at least a

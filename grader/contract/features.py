@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,10 +12,12 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from grader.contract.sentences import shown
+from grader.printable import one_line
+from grader.reading import toml_of
 
 MAX_BYTES = 262_144
 MAX_FEATURES = 200
-NAME = r"^[a-z][a-z0-9_]{0,59}$"
+NAME = r"^[a-z0-9_]{1,60}$"
 DURATION = re.compile(r"P(?:(?P<days>[0-9]{1,4})D)?(?:T(?:(?P<hours>[0-9]{1,4})H)?(?:(?P<minutes>[0-9]{1,4})M)?)?")
 LABEL = "label"  # the name by which definitions speak of the use case's label
 
@@ -156,15 +157,16 @@ RULES = (
     "the schedule of the row to compute is always known.",
     "A value is known if its `known_at` is there and at most `decision_at`. Values that are null are no values: `asof` and `age` look "
     "behind them, `mean` and `count` leave them out. Of values with the same `time` the one that became known last counts, and "
-    "of those the one with the greatest `key`.",
+    "of those the one with the greatest `key`, its columns compared one after the other.",
     "`by` is a list of columns that the rows and the table both have; only rows of the table that agree in all of them count. A row "
     "with a null in one of them gets null, also from `count`.",
     "An age can be negative: an aircraft may leave early for a flight that is due after the decision.",
     "A window is `(decision_at - window, decision_at]`: it includes the decision and leaves out its other end. What counts is when a "
     "value became known, not what it is about.",
-    "Durations are ISO 8601 of days, hours and minutes, and a day is 24 hours: `P7D`, `PT3H`, `P1DT12H`.",
-    "Columns come out as they are: texts as texts, numbers as numbers of any width. A null may be written as null or as NaN. "
-    "Numbers agree to 6 significant digits.",
+    "Durations are ISO 8601 of whole days, hours and minutes, nothing else, and longer than none; a day is 24 hours: `P7D`, `PT3H`, "
+    "`P1DT12H`.",
+    "Columns come out as they are: texts as texts, numbers as numbers of any width, instants as instants. A null may be written as null or "
+    "as NaN. Numbers agree to 6 significant digits.",
 )
 
 REQUIRED = """\
@@ -282,9 +284,11 @@ def parse_features(text: str) -> list[Feature]:
     Whether tables and columns exist depends on the use case and is not looked at here.
     """
     try:
-        given = tomllib.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise FeatureProblem(f"features.toml is not valid TOML: {str(problem)[:200]}") from None
+        given = toml_of(text)
+    except RecursionError:
+        raise FeatureProblem("features.toml is not valid TOML: it is nested too deeply") from None
+    except ValueError as problem:
+        raise FeatureProblem(f"features.toml is not valid TOML: {one_line(str(problem), 200)}") from None
     entries = given.get("feature")
     if set(given) != {"feature"} or not isinstance(entries, list) or not 0 < len(entries) <= MAX_FEATURES:
         raise FeatureProblem(f"features.toml must hold 1 to {MAX_FEATURES} entries [[feature]] and nothing else")
@@ -319,7 +323,8 @@ def _parsed(number: int, entry: Any) -> Feature:
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         key = next((str(part) for part in first["loc"][1:]), "kind")
-        raise FeatureProblem(f"features.toml: {what}: {key}: {first['msg'].removeprefix('Value error, ')}") from None
+        said = one_line(first["msg"].removeprefix("Value error, "), 300)
+        raise FeatureProblem(f"features.toml: {what}: {one_line(key, 60)}: {said}") from None
 
 
 def required() -> list[Feature]:

@@ -39,8 +39,8 @@ GATES = (
     ),
     Gate(
         "latency", "",
-        "one call takes ten times as long as with the champion, be it about one flight or about a hundred",
-        "it takes up to three times as long",
+        "one call takes ten times as long as with the champion, both about one flight and about a hundred",
+        "it takes up to three times as long, both about one and about a hundred",
     ),
     Gate(
         "schema", "",
@@ -65,5 +65,5 @@ RULES = (
     "other. Each decision is then about the champion that the one before has left.",
     "**The audit log** gets one line for each decision of `promote` and each `rollback`, also for challengers that are refused, and is "
     "only ever added to; a command that ends with exit code 2 has decided nothing. A line that a crash left half written may stay; it must "
-    "spoil neither lines after it nor a rollback.",
+    "spoil neither lines after it nor a rollback, and may be cut off.",
 )  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import stat
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from grader.contract.sentences import sentence, shown
+from grader.printable import one_line
+from grader.reading import toml_of
 
 MAX_BYTES = 262_144
 
@@ -129,13 +130,13 @@ def _bytes(path: Path) -> bytes:
 
 def _toml(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return toml_of(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise ManifestProblem(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except RecursionError:
         raise ManifestProblem(f"{path} is not valid TOML: it is nested too deeply") from None
     except ValueError as problem:  # also an integer of thousands of digits, which is no TOMLDecodeError
-        raise ManifestProblem(f"{path} is not valid TOML: {problem}") from None
+        raise ManifestProblem(f"{path} is not valid TOML: {one_line(str(problem), 200)}") from None
 
 
 def parse_manifest(table: dict[str, Any]) -> Manifest:

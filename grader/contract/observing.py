@@ -35,7 +35,7 @@ ASKED = (
      "the rows that it scored, in order; `[]` if refused, null where there is no such request"),
     ("count", "--from, --to", "whole number", "rows scored"),
     ("error_rate", "--from, --to", "number", "share of requests that were answered with 500 or more; null where there are none"),
-    ("slowest", "--from, --to", "text", "the id of the request that took longest; null where there are none"),
+    ("slowest", "--from, --to", "text", "the id of a request that took longest; null where there are none"),
 )  # fmt: skip
 
 METRICS_RULES = (
@@ -56,25 +56,25 @@ LOG_RULES = (
     "start to the next.",
     "**What was answered is in it**: killed at any moment, all processes at once, and started again, the log has each answer whose last "
     "byte was read, once. (A process is killed, not the power cut.) What was not answered any more may be in it, or may not. "
-    "What cannot be written down, on a full disk for instance, is answered with 503, which need not be in the log; what `/readyz` says "
-    "then "
-    "is yours to decide.",
+    "What cannot be written down, on a full disk for instance, is answered with 503, which need not be in the log; what is wrong may get "
+    "its 4xx all the same, and be missing there. What `/readyz` says then is yours to decide.",
     "**As it was**: texts to the letter (a `row_id` may be `007`, `1e5` or `null`), probabilities to the last digit. A `row_id` is what "
     "labels are joined by when they come, weeks later; one that was asked twice is there twice. A request id that comes twice is two "
     "requests.",
 )
 EXPORT_RULES = (
     "One row for each row that was scored. A request that got another status than 200 has one row too, in which `row_id`, `model_version` "
-    "and `probability` are null.",
+    "and `probability` are null. Further columns are ignored.",
     "It runs while the service does, and afterwards. --state is what was `MLEKIT_STATE` of `serve`, and may be written to.",
 )
 OPS_RULES = (
     "It answers from the log of requests to `POST /v1/predict`, while the service runs and afterwards.",
-    "Of two requests with one id, it answers about the later one. An id that is asked about does not begin with `-`.",
-    "`--from` and `--to`, RFC 3339, belong to the other questions: an answer counts if `answered_at`, in microseconds as `export-log` "
-    "writes it, is at or after the one and before the other. Without, there is no such bound.",
+    "Of two requests with one id, it answers about the later one, scored or refused. An id that is asked about does not begin with `-`.",
+    "`--from` and `--to`, RFC 3339 in capitals, belong to the other questions: an answer counts if `answered_at`, in microseconds as "
+    "`export-log` writes it, is at or after the one and before the other. Without, there is no such bound.",
     "What took longest is judged by the time until the answer was written down, or later.",
-    "A question that is none of these, one about a request without `--request-id`, and a time that is none are refused (exit code 2).",
+    "A question that is none of these, one about a request without `--request-id`, and a time that is none or has no "
+    "zone are refused (exit code 2). What tells an instant in another spelling may be taken or refused.",
 )
 PRINTED_RULES = (
     "**A line for each request** to `POST /v1/predict` that is answered, whatever its status, at the latest "

@@ -67,12 +67,12 @@ class BaselineReport(Output):
     FILE = "report.json"
 
     auc: Share = Field(description="Area under the ROC curve on the validation rows.")
-    auc_low: Share = Field(description="Lower end of a 95 % interval of `auc`.")
-    auc_high: Share = Field(description="Upper end of a 95 % interval of `auc`.")
+    auc_low: Share = Field(description="Lower end of a 95 % interval of `auc`, by any usual method.")
+    auc_high: Share = Field(description="Upper end of a 95 % interval of `auc`, by the same.")
     brier: Share = Field(description="Mean squared error of the probabilities on the validation rows.")
-    base_rate: Share = Field(description="Share of late flights among those the model learned from.")
-    train_start: Day = Field(description="First day of the flights the model learned from.")
-    train_end: Day = Field(description="Last day of the flights the model learned from.")
+    base_rate: Share = Field(description="Share of late flights among those the scored model learned from.")
+    train_start: Day = Field(description="First day of the flights the scored model learned from.")
+    train_end: Day = Field(description="Last day of the flights the scored model learned from.")
     valid_start: Day = Field(description="First day of the validation rows.")
     valid_end: Day = Field(description="Last day of the validation rows.")
 
@@ -117,7 +117,7 @@ class SuiteResult(Output):
     FILE = "the result of `test`"
 
     passed: Count = Field(description="Number of tests that passed.")
-    failed: Count = Field(description="Number of tests that failed or could not run.")
+    failed: Count = Field(description="Number of tests that failed or could not run; with `passed` these are all.")
 
 
 class FeedFinding(BaseModel):
@@ -210,7 +210,9 @@ class MonthRecord(BaseModel):
 
     month: Said = Field(description="The month, `YYYY-MM`.")
     status: MonthStatus = Field(description="What became of it.")
-    rows_in: Count = Field(description="Rows of all its tables; of a month that is refused or failed, any number.")
+    rows_in: Count = Field(
+        description="Rows of all its tables; of one that failed, or whose feed is refused, any number."
+    )
     rows_accepted: Count = Field(description="Rows that are in the data; 0 if it is refused or failed.")
     rows_quarantined: Count = Field(description="Rows that are not; 0 if it is refused or failed.")
     reason: str | None = Field(None, description="Why it is refused or failed.")

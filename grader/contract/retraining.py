@@ -22,8 +22,8 @@ MESSAGE_KEYS = (
 
 MAILBOX_RULES = (
     "The mailbox has two folders, `in/`, which is read-only, and `out/`. A message appears in `in/` whole, by rename, named after its "
-    "step: `0007.json`. The answer to it is `out/0007.json`, also by rename: a file whose name ends otherwise is not looked at. Messages "
-    "stay where they are.",
+    "step: `0007.json`. The answer to it is `out/0007.json`, also by rename: a file whose name ends otherwise is not looked at, "
+    "and one in the making has to. Messages stay where they are.",
     f"The next message comes after the answer to the one before. An answer is there within {STEP_SECONDS} seconds of its message, or of "
     "the start where the message was there first. Once there, it does not change, and there is one for each message only.",
     "**Killed at any moment**, all processes at once, and started again with the same arguments, the loop goes on where it was: what is "
@@ -35,11 +35,11 @@ MAILBOX_RULES = (
 
 ARRIVAL_RULES = (
     "`SOURCE/M/` is a feed of month M as in stage 07, and what the source and months are like stands there; its numbers of calls and "
-    "seconds hold for one step. Only what has been named may "
-    "be fetched: of months to come the source has nothing.",
+    "seconds hold for one step, and anew after a kill. Only months "
+    "that a message has named may be asked for: of those to come the source has nothing.",
     "**Labels come late.** A month comes first without its last days, since the arrivals of these are not known yet. It comes again, "
-    "whole, with the next step. What came last counts; of a month that was there before and comes again so that it cannot be used, what "
-    "was there before stays.",
+    "whole, with the next step, and then no more. What came last counts; of a month that was there before and comes again so that it "
+    "cannot be used, what was there before stays.",
     "**A month that cannot be had** is `failed`, with a `reason`; the rest of the step is done all the same. It comes again with the next "
     "step, as all do.",
     "**Labels may be wrong.** It happens that the arrivals of a month have been noted for other flights; its schedule and departures are "

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from reprlib import Repr
 from typing import Any
 
+from grader.printable import one_line
+
 LONGEST = 80
 
 _ALLOWED = {
@@ -48,7 +50,7 @@ def sentence(error: Any, root: str, joint: str, known: Iterable[str], mapping: s
     `root` and `joint` say what the key is part of: `tool.mlekit` and `.`, or `report.json` and `: `. `known` are the keys
     allowed there; `mapping` is what the format calls keys with values: `a table`, `an object`.
     """
-    where = [str(part) for part in error["loc"] if part != "[key]"]
+    where = [one_line(str(part), LONGEST) for part in error["loc"] if part != "[key]"]
     key = joint.join([root, ".".join(where)]) if where else root
     given, kind = shown(error["input"]), error["type"]
     if kind == "missing":

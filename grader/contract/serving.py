@@ -58,9 +58,9 @@ MODEL_RULES = (
     "request that fails or waits for it. `model_version` in an answer is the one that scored all its rows.",
     "**One definition of features.** A row gets what `predict` gives it with the same model and data, to 1e-9: whatever rows come with it, "
     "before it, or at the same time. The data of --data do not change while it runs.",
-    "**Ready means able.** `/readyz` says 200 if and only if there is a model that would answer; whether there is too much to do at that "
-    "moment "
-    "is another question. Without a champion it says 503, with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When "
+    "**Ready means able.** `/readyz` says 200 if and only if there is a model that would answer; while there is too much to do it may "
+    "say "
+    "either. Without a champion it says 503, with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When "
     "there is a champion, it becomes ready in the time above.",
     "**A champion that cannot be loaded** leaves the one that answered before. So does a registry that cannot be reached: what is loaded "
     "goes on "
@@ -74,19 +74,21 @@ REQUEST_RULES = (
     "**A row** has a `row_id`, a text, and the columns of `[request]` in the use case: `str` a text, `int` a whole number, `float` a "
     "number, "
     "`timestamp` a "
-    "text in RFC 3339 with a zone; those with `?` may be null or left out. A row has no other duty: categories never seen and large "
+    'text in RFC 3339 with a zone; those with `?` may be null or left out. `"12"`, `12.0` or `true` where such a number belongs, and an '
+    "instant that is spelled otherwise, may be taken or refused. A row has no other duty: a `row_id` may stand in a request more than "
+    "once, a text may be empty, an arrival may lie before its departure, categories never seen and large "
     "numbers get a probability; what no text in UTF-8, number or calendar of yours can hold may also be refused. Further keys may be "
     "ignored or refused.",
-    f"**Rows**: 1 to {MAX_ROWS:,} a request, in a body of at most {MAX_BODY_MB} MiB of JSON. What is larger gets 413, or 422 where only "
-    f"the number of "
-    "rows is. Predictions are in the order of the rows.",
+    f"**Rows**: 1 to {MAX_ROWS:,} a request, in a body of at most {MAX_BODY_MB} MiB of JSON. A larger body gets 413, whether or not "
+    "`Content-Length` tells it; more rows get 413 or 422. Predictions are in the order of the rows.",
     "**What is wrong gets a 4xx**, never a 5xx, and is one request's own trouble. Where the body is a JSON object, `detail` has an entry "
     "for each "
-    "fault, in which `loc` ends with, or contains, the name of the field: `rows`, or a key of a row. All of a request is refused, or "
-    "nothing.",
+    "fault (of more than twenty, for twenty at least), in which `loc` ends with, or contains, the name of the field: `rows`, or a key of "
+    "a row. All of a request is refused, or nothing. Where more than one answer fits, such as for a wrong row without a champion, any of "
+    "them does.",
     f"**`X-Request-ID`** of a request, of up to {MAX_REQUEST_ID} letters, digits, `-`, `_` and `.`, comes back as a header and as "
     f"`request_id`. "
     "Where there is none, or another text, you make one.",
-    "**Too much to do**: what cannot be answered in time is turned away at once, with 429 or 503 and `Retry-After`, and when the burst is "
-    "over, all is as before.",
+    "**Too much to do**: what cannot be answered in time is turned away at once, with 429 or 503 and `Retry-After` (seconds, or a date of "
+    "HTTP). `/healthz` goes on saying 200, and when the burst is over, all is as before.",
 )

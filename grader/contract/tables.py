@@ -40,7 +40,7 @@ FLIGHTS = Table(
 WEATHER = Table(
     "weather",
     "weather/YYYY-MM.parquet",
-    "one hourly observation at an airport of departure; about one flight in 200 has none for its hour",
+    "one hourly observation at an airport of departure; some flights have none for their hour, about one in 200 in your data",
     ("origin", "observed_at"),
     (
         Column("origin", TEXT, "Airport."),

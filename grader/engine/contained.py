@@ -33,7 +33,7 @@ def outside(plan: Plan, python: Path | None, event_fd: int, scratch_mb: int, wri
         program = container.engine()
     except container.NoEngine as problem:
         print(f"the container could not be started: {problem}", file=sys.stderr)
-        return container.NOT_STARTED[0]
+        return container.NOT_STARTED
     writable = [folder for folder in (plan.cache, plan.case) if folder is not None]
     for folder in writable:
         folder.mkdir(parents=True, exist_ok=True)

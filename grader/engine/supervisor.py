@@ -122,7 +122,7 @@ class Tally:
                 case "done":
                     self.submission_seconds = float(event["submission_seconds"])
                     return True
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError):
             pass  # not an event of ours: it says nothing
         return False
 

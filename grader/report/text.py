@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,9 @@ COLOURS = {
 }  # fmt: skip
 NARROWEST, WIDEST = 40, 120
 NEXT_STEPS = 3
+COMMAND = re.compile(
+    r"(?<!\S):(?=:)|#(?=#\[)"
+)  # what begins a workflow command of GitHub, once it stands at the beginning of a line
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,11 @@ class Style:
         """Clean text in lines that fit, indented; `lead` stands in the indentation of the first, painted with `code`."""
         room = " " * indent
         lines = textwrap.wrap(
-            clean(text), self.width, initial_indent=room, subsequent_indent=room, break_on_hyphens=False
+            COMMAND.sub(r"\g<0> ", clean(text)),
+            self.width,
+            initial_indent=room,
+            subsequent_indent=room,
+            break_on_hyphens=False,
         )
         if lead:
             first, *rest = lines or [room]

@@ -32,7 +32,7 @@ CAPABILITIES = ("SYS_ADMIN", "SETFCAP", "CHOWN", "DAC_OVERRIDE")
 # The default profiles forbid what bubblewrap does (pivot_root, a fresh /proc) also to who has the capability, and
 # SELinux has no label with which a container reads the machine's own folders.
 UNCONFINED = ("seccomp=unconfined", "apparmor=unconfined", "label=disable", "systempaths=unconfined")
-NOT_STARTED = (125, 126, 127)  # exit codes of `docker run` where the container never ran
+NOT_STARTED = 125  # the exit code of `docker run` where it made no container
 
 
 class NoEngine(Exception):

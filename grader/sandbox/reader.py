@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.home import PACKAGE
+from grader.printable import one_line
 from grader.sandbox.base import MEBI, Job, Limits, Mount, Sandbox
 
 INSIDE = Path(__file__).parent / "inside"
@@ -25,6 +26,10 @@ MAX_ROWS = 2_000_000
 MAX_VALUES = 16_000_000
 MAX_JSON_BYTES = 8 * MEBI
 MAX_FILES = 2_000  # of a folder that is read as a whole
+LONGEST_PROBLEM, LONGEST_TYPE = 400, 80  # characters
+KINDS: dict[str, frozenset[type]] = {  # of a column, with what its values are
+    "bool": frozenset({bool}), "int": frozenset({int}), "float": frozenset({float}), "str": frozenset({str}), "timestamp": frozenset({int}),
+}  # fmt: skip
 READER_LIMITS = Limits(seconds=120, memory_mb=3072, processes=64, disk_mb=64, output_kb=256)
 
 
@@ -151,14 +156,21 @@ class Reader:
         if not isinstance(answer.get("runs"), dict):
             raise Unreadable("could not be read as a store")
         run = answer.get("run")
-        if isinstance(run, dict) and isinstance(table := run.get("validation"), dict):
-            run["validation"] = _read(table)
+        if isinstance(run, dict):
+            run["validation"] = _read(run.get("validation"))
+        if not _is_store(answer):
+            raise Unreadable("could not be read as a store")
         return answer
 
     def registry(self, path: Path, name: str, model: str) -> dict[str, Any]:
         """The `versions` and `aliases` of a registered model in an MLflow store, mounted as `name`. Raises Unreadable."""
         answer = self._ask("registry", path, Text(model), seen_as=name)
-        if not isinstance(answer.get("versions"), dict) or not isinstance(answer.get("aliases"), dict):
+        aliases = answer.get("aliases")
+        if (
+            not _are_dicts(answer.get("versions"))
+            or not isinstance(aliases, dict)
+            or not all(isinstance(v, str) for v in aliases.values())
+        ):
             raise Unreadable("could not be read as a store")
         return answer
 
@@ -229,14 +241,55 @@ class Reader:
         if not isinstance(answered, dict):
             raise Unreadable("could not be read: the reader's answer was damaged")
         if "problem" in answered:
-            raise Unreadable(f"could not be read: {answered['problem']}")
+            raise Unreadable(f"could not be read: {_said(answered)}")
         return answered
+
+
+def _said(answer: dict[str, Any]) -> str:
+    """The problem that the reader handed over."""
+    problem = answer["problem"]
+    return one_line(problem, LONGEST_PROBLEM) if isinstance(problem, str) else "the reader's answer was damaged"
+
+
+def _are_dicts(value: Any) -> bool:
+    """Whether this is an object of objects."""
+    return isinstance(value, dict) and all(isinstance(part, dict) for part in value.values())
+
+
+def _is_store(answer: dict[str, Any]) -> bool:
+    """Whether what the reader handed over has the shape of what it says of a store."""
+    run = answer.get("run", {})
+    if not _are_dicts(answer.get("runs")) or not isinstance(run, dict):
+        return False
+    if not all({"status", "deleted", "experiment"} <= of.keys() for of in answer["runs"].values()):
+        return False
+    if not run:
+        return "run" not in answer
+    model = run.get("model")
+    if not isinstance(model, dict) or not all(
+        isinstance(run.get(name), dict) for name in ("params", "tags", "metrics")
+    ):
+        return False
+    if "problem" in model:
+        model["problem"] = _said(model)
+        return True
+    names = [model.get("inputs"), model.get("outputs")]
+    path = model.get("path")
+    return (
+        {"pyfunc", "example", "run"} <= model.keys()
+        and all(
+            side is None or (isinstance(side, list) and all(isinstance(one, str) for one in side)) for side in names
+        )
+        and isinstance(path, str)
+        and not Path(path).is_absolute()
+        and ".." not in Path(path).parts  # the judge copies that folder
+    )
 
 
 def _read(answer: Any) -> Read:
     """One file of a folder as the reader handed it over."""
     if not isinstance(answer, dict) or "problem" in answer:
-        return Read(problem=str(answer["problem"] if isinstance(answer, dict) else "could not be read"))
+        return Read(problem=_said(answer) if isinstance(answer, dict) else "could not be read")
     try:
         return Read(_table(answer)) if "columns" in answer else Read(value=answer.get("value"))
     except Unreadable as problem:
@@ -247,13 +300,13 @@ def _metrics(answer: Any) -> Metrics:
     """The metrics of one answer as the reader handed them over."""
     try:
         if "problem" in answer:
-            return Metrics(problem=str(answer["problem"]))
+            return Metrics(problem=_said(answer))
         families = {str(name): (str(of["type"]), str(of["help"])) for name, of in answer["families"].items()}
         samples = [
             (str(name), {str(k): str(v) for k, v in labels.items()}, float(value))
             for name, labels, value in answer["samples"]
         ]
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
         return Metrics(problem="it could not be read")
     return Metrics(families, samples)
 
@@ -261,12 +314,24 @@ def _metrics(answer: Any) -> Metrics:
 def _table(answer: dict[str, Any]) -> Table:
     """A table as the reader handed it over. Raises Unreadable."""
     columns, rows = answer.get("columns"), answer.get("rows")
-    if not isinstance(columns, dict) or not isinstance(rows, int):
+    if not isinstance(columns, dict) or not _are_dicts(columns) or type(rows) is not int or not 0 <= rows <= MAX_ROWS:
         raise Unreadable("could not be read as a table")
     table = {}
     for name, column in columns.items():
         kind, values = column.get("type"), column.get("values")
         if not isinstance(kind, str) or not (values is None or (isinstance(values, list) and len(values) == rows)):
             raise Unreadable("could not be read as a table")
-        table[str(name)] = Column(kind, values)
+        if values is not None and not _is_of(kind, values):
+            raise Unreadable("could not be read as a table")
+        table[name] = Column(one_line(kind, LONGEST_TYPE), values)
     return Table(rows, table)
+
+
+def _is_of(kind: str, values: list[Any]) -> bool:
+    """Whether values, or None among them, are of the type of their column, and whole numbers of 64 bits."""
+    if not set(map(type, values)) <= KINDS.get(kind, frozenset()) | {type(None)}:
+        return False
+    whole = kind in ("int", "timestamp")
+    return not whole or (
+        max(filter(None, values), default=0) < 1 << 64 and min(filter(None, values), default=0) >= -1 << 63
+    )

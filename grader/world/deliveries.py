@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from grader.world import feed_usecase
 from grader.world.build import ZONE, World, stream
 from grader.world.delivery import Feed
-from grader.world.feed_kinds import KINDS, TABLES, Draft, Source, day_after, sample
+from grader.world.feed_kinds import CLOSE_MINUTES, KINDS, TABLES, Draft, Source, day_after, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +26,15 @@ SPOILED = ("missing_in_flights", "renamed_in_flights", "text_for_numbers", "kilo
 class Deliveries:
     """What the source has: `feeds` by month, which arrive in the order of `order`, at least one of them late.
 
-    `spoiled` is what it has of the second to arrive before somebody mended it.
+    `spoiled` is what it has of the second to arrive before somebody mended it, `corrected` what it has of the first once somebody has
+    put it right.
     """
 
     history: list[str]
     feeds: dict[str, Feed]
     order: list[str]
     spoiled: Feed
+    corrected: Feed
     now: str
     usecase: str
 
@@ -72,17 +74,48 @@ def make_deliveries(world: World, history: Path, flights_per_month: int) -> Deli
     kinds = list(WRONG)
     stream(seed, "what is wrong with months").shuffle(kinds)
 
+    def drafted(month: str) -> Draft:
+        return _draft(world, known, month, before, flights_per_month, day_after(arriving[-1]))
+
     def delivered(month: str, kind: str) -> Feed:
-        draft, (says, change) = _draft(world, known, month, before, flights_per_month), KINDS[kind]
+        draft, (says, change) = drafted(month), KINDS[kind]
         change(draft)
+        if kind in WRONG:
+            to_come(draft)
+            says += ", and flights of days to come"
         return draft.finished(kind, says)
 
     feeds = {month: delivered(month, kind) for month, kind in zip(arriving, kinds, strict=True)}
     spoiled = delivered(order[1], SPOILED[int(stream(seed, "what spoils a month").integers(len(SPOILED)))])
-    return Deliveries(known, feeds, order, spoiled, day_after(arriving[-1]), usecase_of(world))
+    put_right(draft := drafted(order[0]))
+    corrected = draft.finished("corrected", "the same month, put right")
+    return Deliveries(known, feeds, order, spoiled, corrected, day_after(arriving[-1]), usecase_of(world))
 
 
-def _draft(world: World, known: list[str], month: str, before: dict[str, pd.DataFrame], flights: int) -> Draft:
+def to_come(draft: Draft) -> None:
+    """Some flights that are scheduled after `now`, though long before whoever reads this: half of them by minutes, half by days."""
+    import pandas as pd
+
+    rows = draft.some("flights", 12, 40)
+    minutes = [int(draft.draw.integers(1, CLOSE_MINUTES)) * (1 if place % 2 else 24 * 60) for place in range(len(rows))]
+    times = pd.Series([draft.source.now + pd.Timedelta(minutes=after) for after in minutes]).dt.as_unit("us")
+    draft.set("flights", "sched_dep", rows, times.to_numpy())
+    draft.wrong("flights", "out_of_range", "sched_dep", rows)
+
+
+def put_right(draft: Draft) -> None:
+    """Nothing is wrong any more; some flights are gone, and some have another distance."""
+    rows = draft.some("flights", 80, 120)
+    draft.set(
+        "flights", "distance_miles", rows[::2], draft.frames["flights"]["distance_miles"].iloc[rows[::2]].to_numpy() + 1
+    )
+    flights = draft.frames["flights"]
+    draft.frames["flights"] = flights.drop(index=flights.index[rows[1::2]]).reset_index(drop=True)
+
+
+def _draft(
+    world: World, known: list[str], month: str, before: dict[str, pd.DataFrame], flights: int, now: str | None = None
+) -> Draft:
     """A month as it is, to be changed."""
     draw = stream(world.seed or 0, f"delivery of {month}")
     of_month = world.flights[world.month_of(world.flights) == month]
@@ -91,6 +124,6 @@ def _draft(world: World, known: list[str], month: str, before: dict[str, pd.Data
     rules, published = (tomllib.loads(text) for text in (usecase_of(world), feed_usecase.published()))
     source = Source(
         month, known, of_month, weather, before, before, frozenset(world.airports["airport"]),
-        frozenset(world.airlines["carrier"]), rules, published,
+        frozenset(world.airlines["carrier"]), rules, published, now,
     )  # fmt: skip
     return Draft(draw, source, {"flights": sample(of_month, min(flights, len(of_month)), draw), "weather": weather})

@@ -32,7 +32,9 @@ class File:
 
     path: str
     table: pa.Table
-    damage: str = ""  # cut, short, absent, or unlisted as well; stray: there, but unlisted and no part of the feed
+    damage: str = (
+        ""  # cut, short, more, absent, or unlisted as well; stray: there, but unlisted and no part of the feed
+    )
     kept: float = 1.0
 
 
@@ -76,15 +78,16 @@ class Feed:
         return {row for fault in self.faults if fault.table == table for row in fault.rows}
 
     def write(self, folder: Path) -> None:
-        """Write it down as it arrives."""
+        """Write it down as it arrives; the manifest lists the last of its files first."""
         records = []
         for file in self.files:
             path = folder / file.path
             _write(file.table, path)
-            record = {"path": file.path, "rows": file.table.num_rows, "sha256": _sha256(path)}
+            rows = int(file.table.num_rows * (file.kept if file.damage == "more" else 1))
+            record = {"path": file.path, "rows": rows, "sha256": _sha256(path)}
             records += [] if file.damage in ("unlisted", "stray") else [record]
         months = sorted({Path(file.path).stem[:7] for file in self.files if file.damage != "stray"})
-        manifest = {"usecase": "flights", "dataset_hash": folder_hash(folder), "months": months, "files": records}
+        manifest = {"usecase": "flights", "dataset_hash": folder_hash(folder), "months": months, "files": records[::-1]}
         if self.manifest:
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         for file in self.files:

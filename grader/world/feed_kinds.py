@@ -27,6 +27,8 @@ SOME_NULLS = 0.24  # too many by the published use case, not by that of any grad
 LONGER = 1.36  # the same of the means of steady columns: 1.3 is published, gradings have 1.42 to 1.48
 CANCELLED_SHARE = (0.35, 0.50)
 TABLES = ("flights", "weather")
+TIMES = {"flights": "sched_dep", "weather": "observed_at"}
+CLOSE_MINUTES = 110  # to `now`, which a grading writes by a clock that is two hours and more ahead or behind
 KM, HOURS, INCHES_OF_MERCURY = 1.609344, 1 / 60, 1 / 33.8639
 WRONG_DAYS = ("13-{day}", "00-{day}", "02-30", "{month}-32", "{month}-00")
 WRONG_TIMES = ("24:60", "25:{minute}", "{hour}:60", "99:{minute}")
@@ -112,6 +114,7 @@ class Source:
     carriers: frozenset[str]
     rules: dict[str, Any]  # the use case of this grading
     published: dict[str, Any]
+    as_of: str | None = None  # RFC 3339, where that is not the day after the month
 
     def values(self, table: str) -> dict[str, dict[str, Any]]:
         """What the use case of this grading says of the values of a table."""
@@ -119,20 +122,31 @@ class Source:
         return found
 
     @property
-    def now(self) -> str:
-        return day_after(self.month)
+    def now(self) -> pd.Timestamp:
+        import pandas as pd
+
+        return pd.Timestamp(self.as_of or day_after(self.month)).as_unit("us")
 
 
 # Feeds that break a rule
 
 
 def unknown_carrier(draft: Draft) -> None:
-    rows = draft.some("flights")
-    known = draft.source.carriers
+    """Codes that nobody has, and those of airlines in another spelling."""
+    rows, known = draft.some("flights"), draft.source.carriers
     strange = [code for a in "QXZJW" for b in "QXZ0123456789" if (code := a + b) not in known]
-    codes = [draft.pick(strange) for _ in range(2)]
-    draft.set("flights", "carrier", rows, [draft.pick(codes) for _ in rows])
+    one, other = draft.pick(strange), draft.pick(sorted(known))
+    codes = [one, f"{other} ", draft.pick(strange), other.lower()]
+    draft.set("flights", "carrier", rows, [codes[place % len(codes)] for place in range(len(rows))])
     draft.wrong("flights", "unknown_reference", "carrier", rows)
+
+
+def all_in_lower_case(draft: Draft) -> None:
+    """A source that writes its codes otherwise: no row of the table can be used."""
+    import numpy as np
+
+    draft.frames["flights"] = draft.frames["flights"].assign(carrier=draft.frames["flights"]["carrier"].str.lower())
+    draft.wrong("flights", "unknown_reference", "carrier", np.arange(len(draft.frames["flights"])))
 
 
 def impossible_day(draft: Draft) -> None:
@@ -183,22 +197,37 @@ def _beyond(draft: Draft, bound: str, way: int) -> None:
 
 
 def from_the_future(draft: Draft) -> None:
-    import pandas as pd
-
-    for table, column in {"flights": "sched_dep", "weather": "observed_at"}.items():
-        rows = draft.some(table)
-        later = draft.frames[table][column].iloc[rows] + pd.Timedelta(days=int(draft.draw.integers(60, 900)))
-        draft.set(table, column, rows, later.to_numpy())
-        draft.wrong(table, "out_of_range", column, rows)
-
-
-def doubled_keys(draft: Draft) -> None:
-    """In both tables some rows stand there again, half of them with another value, somewhere else in the file."""
+    """Half of them by minutes, so that it matters where the clock of `now` stands."""
     import numpy as np
     import pandas as pd
 
-    for table, changed in {"flights": "distance_miles", "weather": "temp"}.items():
-        frame, rows = draft.frames[table], draft.some(table)
+    for table, column in TIMES.items():
+        rows = draft.some(table)
+        later = draft.frames[table][column].iloc[rows] + pd.Timedelta(days=int(draft.draw.integers(60, 900)))
+        near = pd.Series(draft.source.now + _minutes(draft, len(rows)), later.index)
+        draft.set(table, column, rows, later.where(np.arange(len(rows)) % 2 == 0, near).dt.as_unit("us").to_numpy())
+        draft.wrong(table, "out_of_range", column, rows)
+
+
+def _minutes(draft: Draft, count: int) -> pd.TimedeltaIndex:
+    """Different numbers of minutes, from one on, fewer than any clock of the gradings is ahead or behind."""
+    import pandas as pd
+
+    return pd.to_timedelta(1 + draft.draw.permutation(CLOSE_MINUTES)[:count], unit="min").as_unit("us")
+
+
+def doubled_keys(draft: Draft) -> None:
+    """In both tables some rows stand there again, half of them with another value, somewhere else in the file.
+
+    The keys of some have a null, which is equal to a null.
+    """
+    import numpy as np
+    import pandas as pd
+
+    for table, (nulled, changed) in {"flights": ("flight_id", "distance_miles"), "weather": ("origin", "temp")}.items():
+        rows = draft.some(table)
+        draft.set(table, nulled, rows[-3:], None)
+        frame = draft.frames[table]
         again = frame.iloc[rows].copy()
         again[changed] = again[changed] + (np.arange(len(again)) < len(again) // 2)
         order = draft.draw.permutation(len(frame) + len(again))
@@ -250,8 +279,14 @@ def missing_in_weather(draft: Draft) -> None:
 
 
 def _missing(draft: Draft, table: str, columns: Sequence[str]) -> None:
-    column = draft.pick(columns)
-    draft.frames[table] = draft.frames[table].drop(columns=column)
+    """A column that is not there, and another one of another kind that nobody has asked for."""
+    import pandas as pd
+
+    column, frame = draft.pick(columns), draft.frames[table]
+    text = pd.api.types.is_string_dtype(frame[column])
+    more = draft.draw.integers(1, 60, len(frame)).astype(float)
+    frame[draft.pick(OTHER_NAMES)] = more if text else [f"{draft.pick('ABCDE')}{number:.0f}" for number in more]
+    draft.frames[table] = frame.drop(columns=column)
     draft.wrong(table, "missing_column", column)
 
 
@@ -313,8 +348,12 @@ def _many_nulls(draft: Draft, table: str, columns: Sequence[str]) -> None:
 
 
 def _more_nulls(draft: Draft, table: str, column: str, more: float) -> None:
-    """Empty a column until its share of nulls is larger by `more` than in the history, among the rows that count."""
+    """Empty a column until its share of nulls is larger by `more` than in the history, among the rows that count.
+
+    In a column of real numbers most of them come as NaN, which counts as null.
+    """
     import numpy as np
+    import pandas as pd
 
     def counted(frame: pd.DataFrame) -> np.ndarray:
         filled = draft.source.rules["tables"][table].get("filled", {"columns": []})
@@ -326,7 +365,10 @@ def _more_nulls(draft: Draft, table: str, column: str, more: float) -> None:
     rows = counted(frame)
     there = rows[frame[column].iloc[rows].notna().to_numpy()]
     empty = round(share * len(rows)) - (len(rows) - len(there))
-    draft.set(table, column, np.sort(draft.draw.permutation(there)[:empty]), None)
+    emptied = np.sort(draft.draw.permutation(there)[:empty])
+    draft.set(table, column, emptied, None)
+    if pd.api.types.is_float_dtype(frame[column]):
+        draft.arrow[table].append(lambda t: _with(t, column, _nan(t.column(column), emptied[::4].tolist())))
 
 
 def kilometres(draft: Draft) -> None:
@@ -342,7 +384,9 @@ def inches_of_mercury(draft: Draft) -> None:
 
 
 def _other_unit(draft: Draft, table: str, column: str, factor: float) -> None:
+    """A column times a factor; its nulls come as NaN."""
     draft.frames[table] = draft.frames[table].assign(**{column: draft.frames[table][column] * factor})
+    draft.arrow[table].append(lambda t: _with(t, column, _nan(t.column(column))))
     draft.wrong(table, "unit_change", column)
 
 
@@ -391,9 +435,18 @@ def file_not_listed(draft: Draft) -> None:
     _broken(draft, "flights", "unlisted", 0.0)
 
 
+def rows_added(draft: Draft) -> None:
+    _broken(draft, "flights", "more", float(draft.draw.uniform(0.5, 0.9)))
+
+
 def empty_file(draft: Draft) -> None:
     draft.arrow["flights"].append(lambda t: t.slice(0, 0))
     draft.wrong("flights", "truncated")
+
+
+def empty_second_file(draft: Draft) -> None:
+    draft.cut_at["weather"] = len(draft.frames["weather"])
+    draft.wrong("weather", "truncated")
 
 
 def no_manifest(draft: Draft) -> None:
@@ -430,10 +483,11 @@ def personal_column(draft: Draft) -> None:
 
 
 def observers(draft: Draft) -> None:
-    """Who made an observation, in the weather."""
+    """Who made an observation, in the weather; a text that is stored in a dictionary."""
     people = _people(draft)
     values = [f"{p.name}@{p.domain}" for p in (people[i] for i in _spread(draft, "weather", len(people)))]
-    _add_personal(draft, "weather", values, people)
+    name = _add_personal(draft, "weather", values, people)
+    draft.arrow["weather"].append(lambda t: _with(t, name, t.column(name).dictionary_encode()))
 
 
 def card_numbers(draft: Draft) -> None:
@@ -505,12 +559,17 @@ def _without_flight(draft: Draft, rows: np.ndarray, outcome: str) -> None:
 
 
 def at_the_limits(draft: Draft) -> None:
-    """A few values as small and as large as they may be, in every column with such limits."""
+    """A few values as small and as large as they may be, in every column with such limits, and rows of the last minutes before `now`."""
+    import pandas as pd
+
     for table in TABLES:
         for column, rule in draft.source.values(table).items():
             for bound in ("min", "max"):
                 if bound in rule:
                     draft.set(table, column, draft.some(table, 2, 3), float(rule[bound]))
+        rows = draft.some(table, 4, 8)
+        newest = pd.Series(draft.source.now - _minutes(draft, len(rows)) + pd.Timedelta(minutes=1))
+        draft.set(table, TIMES[table], rows, newest.dt.as_unit("us").to_numpy())
 
 
 def some_nulls(draft: Draft) -> None:
@@ -526,6 +585,18 @@ def longer_flights(draft: Draft) -> None:
         factor = LONGER * usual[column].mean() / flights[column].mean()
         flights = flights.assign(**{column: flights[column] * factor})
     draft.frames["flights"] = flights
+
+
+def rows_that_came_late(draft: Draft) -> None:
+    """Among the new ones a few of the month before, which nobody had delivered yet."""
+    import pandas as pd
+
+    for table, frame in draft.frames.items():
+        late = sample(draft.source.last[table], 12, draft.draw)
+        if table == "flights":  # the history has those of this name
+            late = late.assign(flight_id=[f"{name}-late" for name in late["flight_id"]])
+        rows = pd.concat([late, frame])
+        draft.frames[table] = rows.iloc[draft.draw.permutation(len(rows))].reset_index(drop=True)
 
 
 def two_files(draft: Draft) -> None:
@@ -619,6 +690,7 @@ def airline_gone(draft: Draft) -> None:
 Change = Callable[[Draft], None]
 SPOILED: dict[str, tuple[str, Change]] = {
     "unknown_carrier": ("an airline that is not in airlines", unknown_carrier),
+    "all_in_lower_case": ("no airline of any flight is in airlines", all_in_lower_case),
     "impossible_day": ("a 13th month or a day that does not exist", impossible_day),
     "impossible_time": ("a time like 24:60", impossible_time),
     "unknown_outcome": ("outcomes that the use case does not know", unknown_outcome),
@@ -647,9 +719,11 @@ SPOILED: dict[str, tuple[str, Change]] = {
     "old_month_beside": ("last month's file beside the new one", old_month_beside),
     "file_cut_off": ("a file that breaks off", file_cut_off),
     "rows_lost": ("fewer rows than the manifest says", rows_lost),
+    "rows_added": ("more rows than the manifest says", rows_added),
     "file_not_there": ("a file that is listed and not there", file_not_there),
     "file_not_listed": ("no file of a table in the manifest", file_not_listed),
     "empty_file": ("a file without rows", empty_file),
+    "empty_second_file": ("a second file without rows", empty_second_file),
     "no_manifest": ("no manifest", no_manifest),
     "latin_in_flights": ("texts of flights that are not UTF-8", latin_in_flights),
     "latin_in_weather": ("texts of the weather that are not UTF-8", latin_in_weather),
@@ -675,6 +749,7 @@ UNUSUAL: dict[str, tuple[str, Change]] = {
     "more_columns": ("more columns", more_columns),
     "other_writer": ("another program wrote it", other_writer),
     "airline_gone": ("an airline stopped flying", airline_gone),
+    "rows_that_came_late": ("rows of the month before among the new ones", rows_that_came_late),
     "two_files": ("each table in two files", two_files),
     "stray_files": ("files that the manifest does not list", stray_files),
 }
@@ -733,8 +808,9 @@ def _spread(draft: Draft, table: str, count: int) -> np.ndarray:
     return found
 
 
-def _add_personal(draft: Draft, table: str, values: Sequence[str | None], people: list[Person]) -> None:
-    name = draft.pick(PERSONAL_NAMES)
+def _add_personal(draft: Draft, table: str, values: Sequence[str | None], people: list[Person]) -> str:
+    """Put a column of texts between the others; its name."""
+    name: str = draft.pick(PERSONAL_NAMES)
     frame = draft.frames[table].copy()
     frame.insert(int(draft.draw.integers(1, frame.shape[1])), name, list(values))
     draft.frames[table] = frame
@@ -742,10 +818,19 @@ def _add_personal(draft: Draft, table: str, values: Sequence[str | None], people
     texts = {text for p in people for text in (p.name, p.domain, p.phone, p.card) if len(text) > 10}
     draft.secrets = sorted(text for text in texts if text in there)
     draft.wrong(table, "personal_data", name)
+    return name
 
 
 def _with(table: pa.Table, column: str, values: Any) -> pa.Table:
     return table.set_column(table.column_names.index(column), column, values)
+
+
+def _nan(values: pa.ChunkedArray, but: Sequence[int] = ()) -> pa.Array:
+    """Real numbers with NaN for nulls, except in some rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.array(values.to_numpy(), mask=np.isin(np.arange(len(values)), np.array(but, int)))
 
 
 def _latin(values: Sequence[str | None], rows: set[int]) -> pa.Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MONTHS_OF_FEEDS = (3, 11)  # those in which the clocks change
 MONTHS_OF_HISTORY = 2
+CLOCKS = (-8, -5, 2, 5.75, 9)  # hours from UTC, by which `now` is written
 KEYS = {table.name: table.key for table in tables.DATA}
 COLUMNS = {table.name: [column.name for column in table.columns] for table in tables.DATA}
 
@@ -53,7 +55,9 @@ def make_feeds(world: World, history: Path) -> Case:
         draft = draft_of(source, stream(world.seed or 0, f"feed {kind}"))
         change(draft)
         feeds[f"{names.integers(2**40):010x}"] = draft.finished(kind, says)
-    return Case(dict(sorted(feeds.items())), source.month, source.months, source.now, usecase)
+    clock = CLOCKS[int(stream(world.seed or 0, "clock of the feeds").integers(len(CLOCKS)))]
+    now = source.now.tz_convert(timezone(timedelta(hours=clock))).isoformat()
+    return Case(dict(sorted(feeds.items())), source.month, source.months, now, usecase)
 
 
 def usecase_of(world: World) -> str:

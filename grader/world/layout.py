@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +190,42 @@ def copy_with_exchanged_outcomes(
     shutil.copytree(source, target, dirs_exist_ok=True)
     for path in sorted((target / "flights").glob("*.parquet")):
         exchange_outcomes(path, which, stream(world.seed or 0, f"{name} {path.name}"), shuffle, turned)
+    write_manifest(target)
     return target
+
+
+def with_many_just_in_time(world: World) -> World:
+    """A world in which many punctual flights arrive just so late that they still are; no label is another.
+
+    They are those of carriers and hours that are seldom late, so a model that takes them for late puts flights in a wrong order.
+    """
+    import pandas as pd
+
+    flights = world.flights.copy()
+    late = (flights["arr_delay_min"] > LATE_MINUTES).where(flights["outcome"].eq("flown")).astype(float)
+    rate = late.groupby([flights["carrier"], flights["sched_dep_local"].str.slice(11, 13)]).transform("mean")
+    near = (rate <= rate.median()) & flights["arr_delay_min"].between(-3, LATE_MINUTES)
+    longer = (LATE_MINUTES - flights["arr_delay_min"]).where(near, 0.0)
+    flights["arr_delay_min"] += longer
+    flights["air_time_min"] += longer
+    for name in ("arr_time", "label_known_at"):
+        flights[name] = (flights[name] + pd.to_timedelta(longer, unit="m")).dt.as_unit("us")
+    return replace(world, flights=flights)
+
+
+def exchange_schedules(path: Path, draw: np.random.Generator) -> None:
+    """Rewrite a flights file so that each destination is flown to about as often as any other; times and outcomes stay."""
+    import numpy as np
+    import pandas as pd
+
+    flights = pd.read_parquet(path)
+    order = np.argsort(flights["dest"].to_numpy(object), kind="stable")
+    sizes = flights["dest"].value_counts().sort_index().to_numpy()
+    chosen = draw.integers(len(sizes), size=len(flights))
+    donor = order[(np.cumsum(sizes) - sizes)[chosen] + (draw.random(len(flights)) * sizes[chosen]).astype(int)]
+    columns = ["carrier", "flight_no", "tailnum", "dest", "distance_miles"]
+    flights[columns] = flights[columns].iloc[donor].reset_index(drop=True)
+    _write(flights, path)
 
 
 def write_data(

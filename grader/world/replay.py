@@ -1,8 +1,9 @@
-"""A year as it comes to a system that has to keep its own model right: month by month, labels late, and five things planted in it.
+"""A year as it comes to a system that has to keep its own model right: month by month, labels late, and six things planted in it.
 
 Months differ from each other by chance alone, since days of the whole year are dealt out to them anew and nothing wanders. What is
 planted is a change of who is late, which stays; a month whose arrivals were noted for other flights, until they are corrected; a month
-that cannot be had at first; and an operator's order to train on days that no longer hold. When each happens is drawn.
+that cannot be had at first; one that comes again so that it cannot be used; and an operator's order to train on days that no longer
+hold. When each happens is drawn.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SETTLING = 2  # steps after that of the change in which training again is no fla
 OPEN_DAYS = (3, 6)  # at the end of a month, whose flights come with the next step
 LACKING = ("flights", "weather", "manifest", "bytes")  # what a month that cannot be had lacks
 NOT_ORDERED = (3, 9)  # days at each end of the history that an order leaves out
+GONE = "carrier"  # the column without which a month comes again
 HICCUPS = 2  # files whose first delivery fails
 
 
@@ -41,7 +43,7 @@ class Story:
     change : from the month of this step on, other flights are late.
     wrong : the labels of this step's month belong to other flights; they are put right two steps later.
     lacking : this step's month cannot be had; it comes with the next step.
-    order : somebody asks for a model of the history alone, which no longer holds.
+    order : somebody asks for a model of days before the change, which no longer hold.
     down : the loop is killed while it waits, and the message of this step is there when it starts.
     """
 
@@ -54,6 +56,12 @@ class Story:
     @property
     def corrected(self) -> int:
         return self.wrong + 2
+
+    @property
+    def again(self) -> int:
+        """The step at which the month before comes again so that it cannot be used; what came of it at first stays."""
+        busy = {self.wrong, self.wrong + 1, self.corrected, self.lacking, self.lacking + 1, self.down}
+        return next(step for step in range(2, self.change + 1) if step not in busy)
 
     @property
     def settling(self) -> range:
@@ -147,11 +155,25 @@ class Season:
 
     @cached_property
     def ordered(self) -> tuple[str, str]:
-        """The first and the last day of those that somebody asks for a model of: most of the history, and nobody else's choice."""
-        days = self.flights["sched_dep_local"].str.slice(0, 10)
-        of_history = sorted(days[days < self.month(1)].unique())
+        """The first and the last day of those that somebody asks for a model of: nobody else's choice.
+
+        They begin in the history, and end with days of a month of which there is only what came first.
+        """
+        step = self.story.again - 1
+        came = self.delivered(self.month(step), step)["sched_dep_local"].str.slice(0, 10)
+        first, last = (sorted(days.unique()) for days in (self.flights["sched_dep_local"].str.slice(0, 10), came))
         cut = stream(self.world.seed or 0, "days of an order").integers(*NOT_ORDERED, 2)
-        return of_history[int(cut[0])], of_history[-1 - int(cut[1])]
+        return first[int(cut[0])], last[-1 - int(cut[1])]
+
+    def delivered(self, month: str, step: int) -> pd.DataFrame:
+        """The flights of a month that a step delivers, as they really were: the newest month lacks its last days."""
+        flights = self.flights[self.world.month_of(self.flights) == month]
+        if self.month(step) != month:
+            return flights
+        days = flights["sched_dep_local"].str.slice(0, 10)
+        draw = stream(self.world.seed or 0, f"days of {month} that are open")
+        last = int(days.max()[8:]) - int(draw.integers(OPEN_DAYS[0], OPEN_DAYS[1] + 1))
+        return flights[days <= f"{month}-{last:02d}"]
 
     def deliver(self, step: int, folder: Path) -> None:
         """Put what the source has at a step into its folder: nothing of months to come."""
@@ -180,17 +202,16 @@ class Season:
         import pyarrow as pa
 
         whole = self.month(step) != month
-        flights = self.flights[self.world.month_of(self.flights) == month]
+        flights = self.delivered(month, step)
         observed = self.world.weather["observed_at"].dt.tz_convert(ZONE)
         weather = self.world.weather[observed.dt.strftime("%Y-%m") == month]
         if not whole:
-            draw = stream(self.world.seed or 0, f"days of {month} that are open")
-            last = (flights["sched_dep_local"].str.slice(0, 10)).max()
-            day = f"{month}-{int(last[8:]) - int(draw.integers(OPEN_DAYS[0], OPEN_DAYS[1] + 1)):02d}"
-            flights = flights[flights["sched_dep_local"].str.slice(0, 10) <= day]
+            day = flights["sched_dep_local"].str.slice(0, 10).max()
             weather = weather[observed[weather.index].dt.strftime("%Y-%m-%d") <= day]
         if month == self.month(self.story.wrong) and step < self.story.corrected:
             flights = with_wrong_labels(flights, self.world)
+        if step == self.story.again and month == self.month(step - 1):
+            flights = flights.drop(columns=GONE)
         files = tuple(
             File(
                 f"{name}/{month}.parquet",

@@ -23,10 +23,10 @@ SPRING, AUTUMN = (
     slice(1, 4),
     slice(8, 11),
 )  # three months with a change of the clock in the second or at the start of the third
-ZONES = (
-    "America/Los_Angeles", "America/St_Johns", "Europe/London", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
-    "Pacific/Auckland", "Pacific/Honolulu",
-)  # fmt: skip
+ZONES = ("America/Los_Angeles", "Europe/London", "Pacific/Auckland", "Pacific/Honolulu")
+BROKEN_ZONES = ("America/St_Johns", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe")  # not whole hours from UTC
+EDGES = ("PT1H", "PT60M", "PT1H15M", "PT75M", "PT1H30M", "PT90M")  # the age of a full hour's reading at usual minutes
+TOGETHER = 60  # minutes between landings that are made one
 WORDS = ("calm", "busy", "jammed", "low", "mid", "high", "green", "amber", "red")
 FACTS = ["dep_time", "dep_delay_min", "dep_known_at", "arr_time", "arr_delay_min", "air_time_min", "label_known_at"]
 
@@ -175,6 +175,7 @@ def draw_timely(world: World, density: float, count: int) -> Timely:
     month = world.month_of(world.flights)
     kept = month.isin(months) & (draw.random(len(month)) < density)
     world = replace(world, flights=world.flights[kept].reset_index(drop=True), weather=world.weather.copy())
+    _land_together(world.flights)
     telling = _plant(world, draw)
     last = world.flights[world.month_of(world.flights).eq(months[2]) & world.flights["outcome"].eq("flown")]
     chosen = last.iloc[np.sort(draw.permutation(len(last))[:count])]
@@ -209,8 +210,26 @@ def _switch(months: list[str]) -> pd.Timestamp:
     return instant
 
 
+def _land_together(flights: pd.DataFrame) -> None:
+    """Let flights that leave one airport at one time and land at nearly one time land at the same minute, in place.
+
+    So there are values with one `time` that became known at once. Delays stay what they were: schedule and time in the air are longer.
+    """
+    import pandas as pd
+
+    groups = [flights["origin"], flights["sched_dep"], flights["arr_time"].dt.floor(f"{TOGETHER}min")]
+    longer = flights.groupby(groups)["arr_time"].transform("max") - flights["arr_time"]
+    longer = longer.fillna(pd.Timedelta(0))
+    for name in ("sched_arr", "arr_time", "label_known_at"):
+        flights[name] = (flights[name] + longer).dt.as_unit("us")
+    flights["air_time_min"] += longer.dt.total_seconds() / 60
+
+
 def _plant(world: World, draw: np.random.Generator) -> dict[str, list[str]]:
-    """Two columns of the weather that tell of delays to come: of one airport in numbers, of the others in words."""
+    """Two columns of the weather that tell of delays to come: of one airport in numbers, of the others in words.
+
+    Elsewhere the number stands near its mean, so that a model that adds up effects, such as a logistic regression, can use it too.
+    """
     import numpy as np
     import pandas as pd
 
@@ -231,7 +250,7 @@ def _plant(world: World, draw: np.random.Generator) -> dict[str, list[str]]:
     number, word = (f"c{draw.integers(16**6):06x}" for _ in range(2))
     words = draw.permutation(WORDS)[:3]
     first = weather["origin"].eq(origins[0]).to_numpy()
-    weather[number] = np.where(first, told * 50 + noise, noise * 50).round(3)
+    weather[number] = (np.where(first, told, np.nanmean(share)) * 50 + noise).round(3)
     level = np.digitize(np.where(first, noise, told), [0.15, 0.35])
     weather[word] = words[level]
     return {number: origins[:1], word: origins[1:]}
@@ -250,21 +269,33 @@ def draw_definitions(case: Timely) -> list[Feature]:
     def days(low: int, high: int) -> str:
         return str(one(f"P{draw.integers(low, high)}D", f"P{draw.integers(low, high)}DT{draw.integers(1, 23)}H"))
 
-    zones = draw.permutation(ZONES)
+    zones, broken = draw.permutation(ZONES), draw.permutation(BROKEN_ZONES)
     entries = [
         {"kind": "column", "column": one("flight_no", "tailnum")},
-        {"kind": "calendar", "of": "sched_dep", "part": one("hour", "dow"), "zone": str(zones[0])},
-        {"kind": "calendar", "of": "sched_arr", "part": one("hour", "month"), "zone": str(zones[1])},
+        {"kind": "calendar", "of": "sched_dep", "part": "hour", "zone": str(broken[0])},
+        {"kind": "calendar", "of": "sched_dep", "part": "dow", "zone": str(one(broken[1], zones[0]))},
+        {"kind": "calendar", "of": "sched_arr", "part": "hour", "zone": str(zones[1])},
+        {"kind": "calendar", "of": "sched_arr", "part": "month", "zone": str(one(broken[2], zones[2]))},
         {"kind": "lookup", "table": "planes", "by": ["tailnum"], "column": one("seats", "built")},
         {"kind": "lookup", "table": "planes", "by": ["tailnum"], "column": one("manufacturer", "engine")},
         {"kind": "asof", "table": "weather", "by": ["origin"], "column": one("wind_gust", "pressure"), "max_age": hours(2, 12)},
+        {"kind": "asof", "table": "weather", "by": ["origin"], "column": one("temp", "dewp", "humid"), "max_age": one(*EDGES)},
         {"kind": "asof", "table": "flights", "by": ["origin", "carrier"], "column": one("label", "tailnum"), "max_age": hours(5, 30)},
+        {"kind": "asof", "table": "flights", "by": ["origin"], "column": "dep_delay_min", "max_age": hours(2, 9)},
+        {"kind": "asof", "table": "flights", "by": ["origin"], "column": one("tailnum", "flight_no"), "max_age": hours(9, 30)},
+        {"kind": "asof", "table": "flights", "by": ["carrier", "flight_no"], "column": one("arr_delay_min", "dest"),
+         "max_age": f"P{draw.integers(1000, 10_000)}D"},
         {"kind": "age", "table": "weather", "by": ["origin"], "column": "wind_gust", "max_age": days(1, 4)},
+        {"kind": "age", "table": "weather", "by": ["origin"], "column": one("visib", "wind_speed"), "max_age": one(*EDGES)},
         {"kind": "age", "table": "flights", "by": ["dest"], "column": one("dep_delay_min", "air_time_min"), "max_age": days(1, 3)},
         {"kind": "mean", "table": "flights", "by": [one("dest", "tailnum")], "column": "arr_delay_min", "window": days(2, 12)},
+        {"kind": "mean", "table": "flights", "by": ["dest"], "column": one("label", "air_time_min"), "window": days(35, 60)},
         {"kind": "mean", "table": "weather", "by": ["origin"], "column": one("precip", "visib", "wind_gust"), "window": hours(3, 20)},
+        {"kind": "count", "table": "weather", "by": ["origin"], "column": "wind_gust", "window": f"PT{draw.integers(1000, 3000)}M"},
         {"kind": "count", "table": "flights", "by": ["origin"], "column": "dep_delay_min", "window": hours(1, 9)},
-        {"kind": "count", "table": "flights", "by": ["carrier", "dest"], "column": "label", "window": days(1, 9)},
+        {"kind": "count", "table": "flights", "by": ["carrier", "dest"], "column": "label",
+         "window": f"P{draw.integers(1, 9)}DT{draw.integers(1, 24)}H{draw.integers(1, 60)}M"},
+        {"kind": "count", "table": "flights", "by": ["origin", "dest"], "column": "tailnum", "window": f"PT{draw.integers(1000, 1500)}H"},
     ]  # fmt: skip
     entries = [entries[place] for place in draw.permutation(len(entries))]
     names = [f"f{number:05x}" for number in draw.choice(16**5, len(entries), replace=False)]

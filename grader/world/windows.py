@@ -42,6 +42,8 @@ SERIES, LENGTH, ONSET = (
     3,
 )  # services in which traffic changes slowly, their weeks, the first that is not as before
 EARLY, CORRECTED = 8, 10
+IN_PART = 12  # weeks of more late flights whose labels are known in part: who takes the others for punctual sees few late ones
+ENDLESS = ("wx_temp", "wx_wind_speed", "origin_delay_3h")  # in which every tenth number of one week is infinite
 UNSEEN = ("ZQ1", "QX7", "JJ0", "X9X")
 
 # The sizes of what is planted; the brief states them.
@@ -102,6 +104,7 @@ class Window:
     known : whether enough labels are known for a verdict; None where the contract leaves it open.
     stale : whether the model is too old.
     skew : what `skew` has to be, and the columns that differ.
+    nan : the files, "rows" or "batch", in which a number that is not there is NaN; in others it is null.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Window:
     stale: bool = False
     skew: str = "unknown"
     skewed: tuple[str, ...] = ()
+    nan: tuple[str, ...] = ()
 
     @property
     def service(self) -> str:
@@ -136,6 +140,9 @@ class Window:
         for name, frame in (("rows", self.rows), ("labels", self.labels), ("batch", self.batch)):
             if frame is not None:
                 table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+                for at, field in enumerate(table.schema):
+                    if name in self.nan and pa.types.is_floating(field.type):
+                        table = table.set_column(at, field, pa.array(frame[field.name].to_numpy(), field.type))
                 pq.write_table(table, here / f"{name}.parquet")
         (here / "window.json").write_text(json.dumps(self.about, indent=1) + "\n", encoding="utf-8")
 
@@ -318,6 +325,8 @@ class _Draft:
     odds: float = 0.0
     turned: bool = False  # the order of the answers turned round: who was late is punctual
     labels: str = "all"
+    in_part: bool = False  # of labels that were corrected: they are of a part of the rows only
+    just_now: bool = False  # and the correction became known in the moment in which the window is judged
     batch: str = ""
     extra: bool = False
     probability: Any = None
@@ -332,6 +341,7 @@ def make_traffic(world: World, folder: Path) -> Traffic:
     draw, rules = season.draw, drawn_rules(season.draw)
     reference = [_good(season, "good", "a good week") for _ in range(REFERENCE_WEEKS)]
     drafts = [*_quiet(season), *_changed(season), *_slowly(season), *_with_odd_labels(season), *_odd(season, rules)]
+    _name_series(drafts, stream(world.seed or 0, "names of services").permutation(2_000))
     services = draw.permutation(10_000)
     every = [*reference, *drafts]
     for number, draft in enumerate(every):
@@ -348,9 +358,15 @@ def make_traffic(world: World, folder: Path) -> Traffic:
     rendered, before = _rendered(drafts, draw), set(reference)
     made = [
         _finished(
-            season, rules, draft, name, draft in rendered, world.year + 1 - (draft in before) * int(draw.integers(1, 5))
+            season,
+            rules,
+            draft,
+            number,
+            name,
+            draft in rendered,
+            world.year + 1 - (draft in before) * int(draw.integers(1, 5)),
         )
-        for draft, name in zip(every, names, strict=True)
+        for number, (draft, name) in enumerate(zip(every, names, strict=True))
     ]
     windows = made[len(reference) :]
     return Traffic(
@@ -359,6 +375,13 @@ def make_traffic(world: World, folder: Path) -> Traffic:
         made[: len(reference)],
         [windows[at] for at in draw.permutation(len(windows))],
     )
+
+
+def _name_series(drafts: list[_Draft], numbers: np.ndarray) -> None:
+    """Give services of many weeks other numbers, since those they were made with tell which of them change."""
+    for draft in drafts:
+        if draft.service:
+            draft.service = f"v{numbers[int(draft.service[1:])]:04d}"
 
 
 def _good(season: Season, kind: str, says: str, **more: Any) -> _Draft:
@@ -403,9 +426,11 @@ def _changed(season: Season) -> list[_Draft]:
     }
     drafts = [change[kind](season, str(of[n % len(of)])) for kind, of in turns.items() for n in range(EACH)]
     late_share = season.late.mean() + LATE_POINTS
-    for _ in range(EACH):
+    for number in range(EACH):
         table, late = season.week((season.late, late_share))
-        drafts.append(_Draft("more late flights", f"{LATE_POINTS:.0%} points more flights are late", table, late))
+        part = number < IN_PART
+        says = f"{LATE_POINTS:.0%} points more flights are late{', and labels are known of a part of them' if part else ''}"
+        drafts.append(_Draft("more late flights", says, table, late, labels="part" if part else "all"))
         says = "the flights with the highest answers are punctual, and those with the lowest late"
         drafts.append(_good(season, "labels turned round", says, turned=True))
         odds = ODDS * draw.choice([-1, 1])
@@ -476,10 +501,11 @@ def _with_odd_labels(season: Season) -> list[_Draft]:
     """Weeks whose answers are wrong but whose labels are not there yet, and weeks whose labels were corrected."""
     early = "the answers no longer fit, but only few labels are known"
     good, bad = "labels that were wrong at first were corrected, and fit", "labels that fitted at first were corrected"
+    ways = [{"in_part": n < CORRECTED // 2, "just_now": n % 2 == 0} for n in range(CORRECTED)]
     return [
         *(_good(season, "too early", early, turned=True, labels="few") for _ in range(EARLY)),
-        *(_good(season, "corrected to good", good, labels="corrected") for _ in range(CORRECTED)),
-        *(_good(season, "corrected to bad", bad, labels="corrected", turned=True) for _ in range(CORRECTED)),
+        *(_good(season, "corrected to good", good, labels="corrected", **way) for way in ways),
+        *(_good(season, "corrected to bad", bad, labels="corrected", turned=True, **way) for way in ways),
     ]
 
 
@@ -498,9 +524,11 @@ def _odd(season: Season, rules: Rules) -> list[_Draft]:
     gone = _good(season, "a column gone", "a column is not there")
     gone.column = str(season.draw.choice([n for n in season.table.columns if n not in CATEGORIES]))
     gone.table[gone.column] = np.nan
-    endless = _good(season, "infinite", "a few numbers are infinite")
+    endless = _good(season, "infinite", "some numbers are infinite", batch="infinite")
     for name in season.moved:
         endless.table.loc[season.draw.integers(len(endless.table), size=3), name] = np.inf
+    for name in ENDLESS:
+        endless.table.loc[::10, name] = np.inf
     return [
         cut("no rows", "it has no rows", 0),
         cut("one row", "it has one row", 1),
@@ -536,8 +564,8 @@ def _turned(late: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return found
 
 
-def _finished(season: Season, rules: Rules, draft: _Draft, name: str, render: bool, year: int) -> Window:
-    """The window as it is handed out."""
+def _finished(season: Season, rules: Rules, draft: _Draft, number: int, name: str, render: bool, year: int) -> Window:
+    """The window as it is handed out; `number` counts them."""
     import pandas as pd
 
     draw, late = season.draw, draft.late
@@ -550,8 +578,7 @@ def _finished(season: Season, rules: Rules, draft: _Draft, name: str, render: bo
     start = pd.Timestamp(year, 4, 1, tz="UTC") + pd.Timedelta(days=DAYS * (draft.position + begun))
     start -= pd.Timedelta(days=start.dayofweek)
     end = start + pd.Timedelta(days=DAYS)
-    labels, judged_after, known = _labels(draft, rows["row_id"].to_numpy(), late, end, draw, rules)
-    now = (end + pd.Timedelta(days=judged_after)).floor("s")
+    labels, now, known = _labels(draft, rows["row_id"].to_numpy(), late, end, draw, rules)
     limit = rules.max_model_age_days
     age = int(draw.choice([limit - 1, limit, limit + 1, limit // 2, limit + 30]))
     registered = now - pd.Timedelta(hours=int(draw.integers(20, 400)))
@@ -560,49 +587,72 @@ def _finished(season: Season, rules: Rules, draft: _Draft, name: str, render: bo
         rows = rows.drop(columns=draft.column)
     if draft.extra:
         rows["experiment"], rows["surge"] = "b", draw.random(len(rows))
+    elsewhere = number // 2 % 2 == 0 or draft.labels in ("few", "enough")
+    # A gap is NaN for one of service and job, and null for the other.
+    nan = ("rows",) if number % 2 and draft.batch != "gaps" else ("batch",)
     return Window(
         name, draft.kind, draft.says, draft.column, rows, late, labels, batch,
         {
             "service": draft.service, "position": draft.position, "start": start.isoformat(), "end": end.isoformat(),
-            "now": now.isoformat(), "model_train_end": f"{now.normalize() - pd.Timedelta(days=age):%Y-%m-%d}",
+            "now": (_elsewhere(now) if elsewhere else now).isoformat(),
+            "model_train_end": f"{now.normalize() - pd.Timedelta(days=age):%Y-%m-%d}",
             "model_registered_at": registered.isoformat(), "render": render,
         },
-        known, age > limit, skew, skewed,
+        known, age > limit, skew, skewed, nan,
     )  # fmt: skip
+
+
+def _elsewhere(moment: pd.Timestamp) -> pd.Timestamp:
+    """The same moment as it is written where it is another day."""
+    import datetime as dt
+
+    hours = -moment.hour - 1 if moment.hour < 12 else 24 - moment.hour
+    return moment.tz_convert(dt.timezone(dt.timedelta(hours=hours)))
 
 
 WITHOUT_LABEL = 0.02  # share of flights that never get one
 NEARLY = 0.03  # by what share of the rows labels are too few, or enough
+COPIED = 0.5  # the share that is published: where labels are known in part only, a copy of it would have enough too
 LAG = 7.0  # days after the week by which all labels are known
 
 
 def _labels(
     draft: _Draft, ids: np.ndarray, late: np.ndarray, end: pd.Timestamp, draw: np.random.Generator, rules: Rules
-) -> tuple[pd.DataFrame | None, float, bool]:
-    """The labels as they are handed out, when the window is judged (days after its end), and whether enough are known then."""
+) -> tuple[pd.DataFrame | None, pd.Timestamp, bool]:
+    """The labels as they are handed out, when the window is judged, and whether enough are known then."""
     import numpy as np
     import pandas as pd
+
+    def after(days: float) -> pd.Timestamp:
+        return (end + pd.Timedelta(days=days)).floor("s")
 
     def lines(at: np.ndarray, label: np.ndarray, days: np.ndarray) -> pd.DataFrame:
         known = pd.Series(end + pd.to_timedelta(days, unit="D")).dt.as_unit("us")
         return pd.DataFrame({"row_id": ids[at], "label": label[at].astype(bool), "label_known_at": known})
 
     if draft.labels == "none":
-        return None, LAG + 1 + 4 * draw.random(), False
+        return None, after(LAG + 1 + 4 * draw.random()), False
     there = np.flatnonzero(draw.random(len(ids)) >= WITHOUT_LABEL)
-    judged = LAG + 1 + 4 * draw.random()
+    now = after(LAG + 1 + 4 * draw.random())
     lag = LAG * draw.random(len(there))
     parts, known = [lines(there, late, lag)], len(ids) > 1
+    in_part = int(max(COPIED + NEARLY, rules.min_labels + NEARLY) * len(ids))
     match draft.labels:
         case "later":
-            judged = -0.01 * draw.random()
+            now = after(-0.01 * draw.random())
             known = False
         case "few" | "enough":
+            # The last of them become known in the moment in which the window is judged, or a second later.
             known = draft.labels == "enough"
-            share = rules.min_labels + (NEARLY if known else -NEARLY)
+            share = rules.min_labels - NEARLY
             if draft.kind != "good":
                 share *= draw.uniform(0.2, 0.8)
-            judged = float(np.sort(lag)[int(share * len(ids))])
+            order, before = np.argsort(lag), int(share * len(ids))
+            now = after(float(lag[order[before]]))
+            last = order[before : before + int(2 * NEARLY * len(ids))]
+            parts[0].loc[last, "label_known_at"] = now if known else now + pd.Timedelta(seconds=1)
+        case "part":
+            now = after(float(np.sort(lag)[in_part]))
         case "twice" | "strangers":
             some = np.arange(int(0.7 * rules.min_labels * len(there)))
             parts, known = [lines(there[some], late, lag[some])], False
@@ -611,11 +661,16 @@ def _labels(
             else:
                 parts.append(lines(there, late, lag).assign(row_id=_row_ids(draw, len(there))))
         case "corrected":
+            if draft.in_part:
+                there, lag = there[:in_part], lag[:in_part]
             wrong = _turned(late, draft.probability)
-            parts = [lines(there, wrong, lag / 2), lines(there, late, LAG / 2 + lag / 2)]
-            parts.append(lines(there, wrong, judged + 0.1 + lag))
+            parts = [lines(there, wrong, lag / 2), lines(there, late, LAG / 2 + lag / 2), lines(there, wrong, lag)]
+            if draft.just_now:
+                parts[1]["label_known_at"] = now
+            parts[2]["label_known_at"] += now + pd.Timedelta(seconds=1) - end
     table = pd.concat(parts, ignore_index=True)
-    return table.iloc[draw.permutation(len(table))].reset_index(drop=True), judged, known
+    table["label_known_at"] = table["label_known_at"].dt.as_unit("us")
+    return table.iloc[draw.permutation(len(table))].reset_index(drop=True), now, known
 
 
 BATCHES = (
@@ -681,6 +736,10 @@ def _batch(
             spoil(one, len(batch) // 5, nearby)
             spoil("origin", len(batch) // 5, lambda v: v + "x")
             return batch, "skew", tuple(sorted((one, "origin")))
+        case "infinite":  # the second is so in both
+            batch.loc[np.isinf(batch[ENDLESS[0]]), ENDLESS[0]] = 5.0
+            batch.loc[np.isinf(batch[ENDLESS[2]]), ENDLESS[2]] = -np.inf
+            return batch, "skew", tuple(sorted((ENDLESS[0], ENDLESS[2])))
         case "few rows":
             return batch.iloc[: rules.min_rows - 1], "unknown", ()
         case _:

@@ -15,7 +15,7 @@ from flightdelay.config import refuse
 from flightdelay.usecase import LABEL, UseCase, duration
 
 HOME = Path(__file__).parents[1]  # the folder of the submission
-NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+NAME = re.compile(r"[a-z0-9_]{1,60}")
 PARTS = ("hour", "dow", "month")
 NO_PLACE = {"Factory", "localtime"}  # names in the list of zones that are none
 MOST = 200
@@ -118,7 +118,7 @@ def _refuse(name: str, what: str) -> NoReturn:
 def _definition(number: int, entry: Any) -> Definition:
     name = str(entry.get("name", f"number {number}")) if isinstance(entry, dict) else f"number {number}"
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not NAME.fullmatch(name):
-        _refuse(name, "name must be lower-case letters, digits and _, begin with a letter, and be at most 60 long")
+        _refuse(name, "name must be lower-case letters, digits and _, and be at most 60 long")
     if name == ROW_ID:
         _refuse(name, f"{ROW_ID} is what says which row it is; give the feature another name")
     kind = entry.get("kind")

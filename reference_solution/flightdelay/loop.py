@@ -29,6 +29,7 @@ from flightdelay.usecase import UseCase, read_usecase
 Window = tuple[str, str]
 
 ENOUGH_DAYS = 45  # a model that learned from fewer is made once more as soon as there are more of them
+MOST_TRIES = 5  # at a first champion
 JUDGED_SHARE = 1 / 3  # of the days of the newest month: the gate's, and never learned from
 
 
@@ -61,8 +62,12 @@ class Loop:
         notes = Notes(message["step"])
         plan = notes.plan() or notes.decided(decide(case, DataFolder(months.data), message.get("order")))
         versions = [self.make(notes, number, window, case, months) for number, window in enumerate(plan.windows)]
-        with tracking_server():
-            champion = Registry(case.model_name).champion()
+        while notes.run(len(versions)) or (champion_now(case) is None and len(versions) < MOST_TRIES):
+            # There has to be a first champion; where the gate refuses it, the next learns from fewer days and is judged on more.
+            start, end = plan.windows[0]
+            end = str(date.fromisoformat(end) - timedelta(days=7 * len(versions)))
+            versions.append(self.make(notes, len(versions), (start, end), case, months))
+        champion = champion_now(case)
         return {
             "step": message["step"],
             "decision": "retrain" if versions else "keep",
@@ -108,6 +113,11 @@ class Notes:
         return run_id
 
 
+def champion_now(case: UseCase) -> str | None:
+    with tracking_server():
+        return Registry(case.model_name).champion()
+
+
 def decide(case: UseCase, data: DataFolder, order: dict[str, str] | None) -> Plan:
     """Which models to make, and why."""
     with tracking_server():
@@ -115,10 +125,10 @@ def decide(case: UseCase, data: DataFolder, order: dict[str, str] | None) -> Pla
         version = registry.champion()
         champion = champion_of(registry, version) if version else None
     first, learnable = days_to_learn_from(case, data)
-    if champion is None:
-        return Plan("there is no champion", [(first, learnable)])
-    since, found = stale_since(champion, case, data)
     ordered = [(order["train_start"], order["train_end"])] if order else []
+    if champion is None:
+        return Plan("there is no champion", [(first, learnable), *ordered])
+    since, found = stale_since(champion, case, data)
     if since:
         return Plan(f"version {version} is stale since {since}: {found}", [*ordered, (f"{since}-01", learnable)])
     if days(champion.start, champion.end) < ENOUGH_DAYS and champion.end < learnable:

@@ -69,7 +69,8 @@ def validate_month(
     """Hold the month to the data contract of stage 03, ask whether its labels can be its own, and keep what may be used."""
     judgement = judge(months.incoming / month, read_contract(usecase, history, now))
     if doubt := labels.doubt(read_usecase(usecase), judgement, DataFolder(history)):
-        return Receipt(month, "refused", reason=doubt)
+        came = sum(file.num_rows for file in judgement.files.values())
+        return Receipt(month, "refused", rows_in=came, reason=doubt)
     return months.accept(month, manifest, judgement)
 
 

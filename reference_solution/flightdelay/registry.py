@@ -106,11 +106,12 @@ class Registry:
         return found[-1] if found else None
 
     def previous(self) -> str | None:
-        """The champion before this one, by what was decided: each rollback takes back one promotion that is not taken back yet."""
+        """The champion before this one, by what was decided: each rollback takes back the last promotion that is not taken back yet."""
         promotions: list[dict[str, Any]] = []
         for record in self.audit.records():
             if record["action"] == "rollback":
-                promotions = promotions[:-1]
+                while promotions and promotions.pop()["from"] != record["to"]:
+                    pass  # the version that it came from was deleted: the promotion to that one is taken back as well
             elif record["decision"] == "promoted":
                 promotions.append(record)
         return next((p["from"] for p in reversed(promotions) if self.has(p["from"])), None)

@@ -4,6 +4,7 @@ WHAT is
     champion           the alias points to the version
     no-champion        no alias is left
     deleted-champion   the alias is left and its version deleted
+    deleted            the version is deleted
     add                a version more, with a source and a run
     break, mend        the database is no database any more, or what it was
 """
@@ -36,7 +37,7 @@ def alter(connection, what, model, version, source, run):
         connection.execute(
             "INSERT INTO registered_model_aliases (name, alias, version) VALUES (?, 'champion', ?)", (model, version)
         )
-    if what == "deleted-champion":
+    if what in ("deleted", "deleted-champion"):
         connection.execute(
             "UPDATE model_versions SET current_stage = 'Deleted_Internal' WHERE name = ? AND version = ?",
             (model, version),

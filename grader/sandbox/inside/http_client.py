@@ -5,9 +5,11 @@ the end. FOLDER/N.stop, once it is there, lets no further request begin. A plan 
 
     {"url": ..., "requests": [{"method", "path", "headers", "body64"}], asked in turn, from the first again after the last,
      "count": at most so many, "seconds": none begun after so many, "concurrency": so many at a time, "pause": seconds between two of one,
-     "deadline": seconds for one, "longest": bytes of an answer, "keep": bytes of it that are kept, "until": a status that ends it}
+     "deadline": seconds for one, "longest": bytes of an answer, "keep": bytes of it that are kept, "until": the status that ends it, of a
+     whole answer}
 
 and an answer {"n": which request, "sent", "done": seconds of the system's monotonic clock, "status", "headers", "body", "error"}.
+A request with the header "Transfer-Encoding": "chunked" is sent so, without its length.
 Nothing a service answers is unpacked, followed or waited for beyond the deadline.
 """
 
@@ -16,6 +18,7 @@ import base64
 import itertools
 import json
 import os
+import random
 import sys
 import time
 
@@ -25,18 +28,45 @@ KEPT_HEADERS = ("content-type", "content-encoding", "retry-after", "x-request-id
 LONGEST_HEADER = 200
 POLL_SECONDS = 0.005
 ROOM = (
-    96 << 20
+    192 << 20
 )  # bytes of answers that are kept as they are; of later ones only the beginning is, so that the disk never fills up
 SHORT = 1_000
+AGENTS = (  # so that nobody can tell by the name who asks
+    "curl/8.5.0",
+    "python-requests/2.32.3",
+    "python-httpx/0.28.1",
+    "Python/3.11 aiohttp/3.11.11",
+    "Go-http-client/1.1",
+    "okhttp/4.12.0",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+)
+
+
+class Connector(aiohttp.TCPConnector):
+    """Gives no connection on which something has come unasked: it would be taken for the answer to the next request."""
+
+    async def connect(self, req, traces, timeout):
+        while (connection := await super().connect(req, traces, timeout)).protocol.should_close:
+            connection.close()
+        return connection
 
 
 async def ask(session, request, deadline, longest, keep):
     found = {"status": None, "headers": {}, "body": "", "error": None, "sent": time.monotonic()}
-    headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", **request.get("headers", {})}
+    headers = {
+        "User-Agent": random.choice(AGENTS), "Accept-Encoding": "identity", "Content-Type": "application/json",
+        **request.get("headers", {}),
+    }  # fmt: skip
+    chunked = headers.pop("Transfer-Encoding", None) == "chunked" or None
     try:
         async with asyncio.timeout(deadline):
             async with session.request(
-                request["method"], request["path"], data=request["content"], headers=headers, allow_redirects=False
+                request["method"],
+                request["path"],
+                data=request["content"],
+                headers=headers,
+                chunked=chunked,
+                allow_redirects=False,
             ) as answer:
                 found["status"] = answer.status
                 found["headers"] = {
@@ -70,7 +100,7 @@ async def carry_out(plan, stopped, write):
     requests = [dict(request, content=_content(request)) for request in plan["requests"]]
     numbers, over = itertools.count(), asyncio.Event()
     end = time.monotonic() + plan["seconds"]
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = Connector(limit=0)
     async with aiohttp.ClientSession(plan["url"], connector=connector, auto_decompress=False) as session:
 
         async def one_after_the_other():
@@ -80,7 +110,7 @@ async def carry_out(plan, stopped, write):
                 which = number % len(requests)
                 found = await ask(session, requests[which], plan["deadline"], plan["longest"], plan["keep"])
                 write({"n": which, **found})
-                if found["status"] is not None and found["status"] == plan["until"]:
+                if plan["until"] is not None and found["status"] == plan["until"] and found["error"] is None:
                     over.set()
                 if plan["pause"]:
                     await asyncio.sleep(plan["pause"])

@@ -85,30 +85,37 @@ def probe(url, seed):
     return {"operations": names, "fields": known, "asked": count, "faults": list(faults.values())}
 
 
-def fields(part, whole, seen=()):
-    """The names of all properties that a part of a description speaks of, in what it refers to as well."""
-    found = set()
-    if isinstance(part, list):
-        for one in part:
-            found |= fields(one, whole, seen)
-    elif isinstance(part, dict):
-        if isinstance(part.get("properties"), dict):
-            found |= set(part["properties"])
-        reference = part.get("$ref")
-        if isinstance(reference, str) and reference.startswith("#/") and reference not in seen:
+def fields(part, whole):
+    """The names of all properties that a part of a description speaks of, in what it refers to as well; each part is looked at once."""
+    found, waiting, seen = set(), [part], set()
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, dict | list) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, list):
+            waiting += one
+            continue
+        if isinstance(one.get("properties"), dict):
+            found |= set(one["properties"])
+        reference = one.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
             target = whole
             for word in reference[2:].split("/"):
-                target = target.get(word, {}) if isinstance(target, dict) else {}
-            found |= fields(target, whole, (*seen, reference))
-        for one in part.values():
-            found |= fields(one, whole, seen)
+                target = target.get(word) if isinstance(target, dict) else None
+            waiting.append(target)
+        waiting += one.values()
     return found
 
 
 def described(operation, whole):
     """What the body and the answer 200 of an operation are said to hold."""
-    given = whole.get("paths", {}).get(operation.path, {}).get(operation.method.lower(), {})
-    parts = [given.get("requestBody"), (given.get("responses") or {}).get("200")]
+    given = whole
+    for word in ("paths", operation.path, operation.method.lower()):
+        given = given.get(word) if isinstance(given, dict) else None
+    given = given if isinstance(given, dict) else {}
+    answers = given.get("responses")
+    parts = [given.get("requestBody"), answers.get("200") if isinstance(answers, dict) else None]
     return sorted(set().union(*(fields(part, whole) for part in parts)))
 
 

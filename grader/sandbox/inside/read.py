@@ -18,6 +18,30 @@ import json
 import os
 import stat
 import sys
+from collections import Counter
+
+MOST_LEVELS = 100  # of JSON: whoever gets it calls itself for each
+LONGEST_PROBLEM = 300
+
+
+class Wrong(ValueError):
+    """What is wrong with a file, in words for whoever wrote it."""
+
+
+def in_words(problem, path):
+    """A problem in one line; `path` is what was read, and stands for itself in it."""
+    if isinstance(problem, RecursionError):
+        text = "it is nested too deeply"
+    elif isinstance(problem, MemoryError):
+        text = "it takes more memory to read than there is"
+    elif isinstance(problem, UnicodeDecodeError):
+        text = f"it is not UTF-8 text (byte {problem.start:,})"
+    elif isinstance(problem, OSError) and problem.strerror and isinstance(problem.errno, int):
+        text = problem.strerror
+    else:
+        text = str(problem) if isinstance(problem, Wrong) else f"{type(problem).__name__}: {problem}"
+        text = text.replace(path, os.path.split(path)[1])
+    return " ".join(text.split())[:LONGEST_PROBLEM]
 
 
 def read_parquet(path, max_rows, max_values):
@@ -33,6 +57,8 @@ def read_parquet(path, max_rows, max_values):
         }
     table = file.read()
     columns = {}
+    if twice := [name for name, times in Counter(table.column_names).items() if times > 1]:
+        raise Wrong(f"it has more than one column {twice[0][:60]!r}")
     for name in table.column_names:
         column = table.column(name)
         if pa.types.is_dictionary(column.type):
@@ -70,15 +96,41 @@ def read_json(path, max_bytes):
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         return {"problem": f"it is larger than {max_bytes} bytes"}
-    return {"value": json.loads(data.decode("utf-8"), parse_int=whole)}
+    return {"value": value_of(data.decode("utf-8"))}
+
+
+def value_of(text):
+    """The value that JSON stands for. Raises ValueError and RecursionError."""
+    return flat(json.loads(text, parse_int=whole))
+
+
+def flat(value):
+    """The same, unless it is nested deeper than whoever gets it can go."""
+    row = [value]
+    for _ in range(MOST_LEVELS):
+        row = [
+            part
+            for one in row
+            if isinstance(one, dict | list)
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not row:
+            return value
+    raise Wrong(f"it is nested more than {MOST_LEVELS} levels deep")
 
 
 LONGEST_NUMBER = 40  # digits
 
 
 def whole(text):
-    """A whole number; one of more digits than anybody counts is none, since Python can neither add nor show all that it can read."""
-    return int(text) if len(text) <= LONGEST_NUMBER else float(text)
+    """A whole number; one of more digits than anybody counts is none, since Python can neither add nor show all that it can read.
+
+    One that is beyond all floats too is a fault of the file.
+    """
+    found = int(text) if len(text) <= LONGEST_NUMBER else float(text)
+    if abs(found) == float("inf"):
+        raise Wrong(f"it holds a whole number of {len(text.lstrip('-')):,} digits")
+    return found
 
 
 def read_lines(path, max_bytes):
@@ -91,27 +143,55 @@ def read_lines(path, max_bytes):
     for line in data.split(b"\n"):
         try:
             if line.strip():
-                lines.append({"value": json.loads(line.decode("utf-8"), parse_int=whole)})
-        except ValueError:
+                lines.append({"value": value_of(line.decode("utf-8"))})
+        except (ValueError, RecursionError):
             lines.append({"problem": "is no JSON"})
     return {"lines": lines}
 
 
 def files_of(folder, max_files, max_bytes):
-    """Yield each file below a folder by its relative path, and what is wrong with it; links are not followed."""
-    count, size = 0, 0
-    for where, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted([*names, *folders]):
+    """Yield each file below a folder by its relative path, and what is wrong with it; links are not followed.
+
+    Not by `os.walk`, which calls itself for each folder until Python 3.12 and says nothing of one that it cannot list.
+    """
+    count, size, waiting = 0, 0, [folder]
+    while waiting:
+        where = waiting.pop()
+        try:
+            names = sorted(os.listdir(where))
+        except FileNotFoundError:
+            continue  # a service that goes on has removed it
+        except OSError as problem:
+            raise Wrong(f"the folder {shown(where, folder)} cannot be listed ({problem.strerror})") from None
+        below = []
+        for name in names:
             path = os.path.join(where, name)
-            if name in folders and not stat.S_ISLNK(os.lstat(path).st_mode):
+            try:
+                found = os.lstat(path)
+            except FileNotFoundError:
                 continue
-            found = os.lstat(path)
+            except OSError as problem:
+                raise Wrong(f"{shown(path, folder)} cannot be looked at ({problem.strerror})") from None
+            if stat.S_ISDIR(found.st_mode):
+                below.append(path)
+                if len(below) + len(waiting) > MOST_FOLDERS:
+                    raise Wrong(f"the folder holds more than {MOST_FOLDERS:,} folders")
+                continue
             count, size = count + 1, size + found.st_size
             if count > max_files or size > max_bytes:
-                raise ValueError(f"the folder holds more than {max_files} files or {max_bytes >> 20} MB")
+                raise Wrong(f"the folder holds more than {max_files} files or {max_bytes >> 20} MB")
             wrong = None if stat.S_ISREG(found.st_mode) else "is no regular file; links are not followed"
             yield os.path.relpath(path, folder), path, wrong
+        waiting += reversed(below)
+
+
+MOST_FOLDERS = 20_000
+
+
+def shown(path, folder):
+    """The path of a file below a folder, as it can be printed."""
+    relative = os.path.relpath(path, folder)
+    return repr(relative if len(relative) <= 100 else f"{relative[:40]}...{relative[-40:]}")
 
 
 def read_folder(folder, max_files, max_bytes, max_rows, max_values, max_json):
@@ -126,7 +206,7 @@ def read_folder(folder, max_files, max_bytes, max_rows, max_values, max_json):
             elif name.endswith(".json") and not wrong:
                 answer = read_json(path, max_json)
         except Exception as problem:
-            answer = {"problem": f"could not be read: {type(problem).__name__}: {str(problem)[:300]}"}
+            answer = {"problem": f"could not be read: {in_words(problem, path)}"}
         files[name] = answer
     return {"files": files}
 
@@ -140,16 +220,52 @@ def search_folder(folder, max_files, max_bytes, max_rows, max_values, wanted):
     for name, path, wrong in files_of(folder, max_files, max_bytes):
         found = [name.lower().encode("utf-8", "replace")]
         if not wrong:
-            with open(path, "rb") as file:
-                found.append(file.read().lower())
-            if found[1].startswith(b"par1"):
-                found.append(cells_of(path, max_rows, max_values).lower())
-            elif found[1].startswith(b"pk\x03\x04"):
-                found.append(members_of(path, max_bytes).lower())
+            try:
+                found += contents_of(path, max_bytes, max_rows, max_values)
+            except FileNotFoundError:
+                pass  # a service that goes on has removed it
+            except Exception as problem:
+                raise Wrong(f"{shown(path, folder)} cannot be searched: {in_words(problem, path)}") from None
         hits += [
             [name, i] for i, spelled in enumerate(forms) if any(form in part for form in spelled for part in found)
         ]
     return {"hits": hits[:1000]}
+
+
+def contents_of(path, max_bytes, max_rows, max_values):
+    """The bytes of a file in lower case, and those of what is packed into it."""
+    with open(path, "rb") as file:
+        data = file.read(max_bytes)
+    found = [data.lower(), unpacked(data, max_bytes).lower()]
+    if found[0].startswith(b"par1"):
+        found.append(cells_of(path, max_rows, max_values).lower())
+    elif found[0].startswith(b"pk\x03\x04"):
+        found.append(members_of(path, max_bytes).lower())
+    return found
+
+
+def unpacked(data, max_bytes):
+    """What is in a file that is packed as logs are that were put away, as far as it is whole; nothing of any other."""
+    import bz2
+    import lzma
+    import zlib
+
+    kinds = {
+        b"\x1f\x8b": lambda: zlib.decompressobj(31),
+        b"BZh": bz2.BZ2Decompressor,
+        b"\xfd7zXZ\x00": lzma.LZMADecompressor,
+    }
+    found = b""
+    while kind := next((kind for opening, kind in kinds.items() if data.startswith(opening)), None):
+        member = kind()
+        try:
+            found += member.decompress(data, max_bytes)
+        except (OSError, zlib.error, lzma.LZMAError):
+            break
+        if len(found) >= max_bytes:
+            raise Wrong("it is packed, and holds more than is read")
+        data = member.unused_data
+    return found
 
 
 def members_of(path, max_bytes):
@@ -158,7 +274,7 @@ def members_of(path, max_bytes):
 
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > max_bytes:
-            raise ValueError("a ZIP archive holds more than is read")
+            raise Wrong("a ZIP archive holds more than is read")
         return b"\n".join(archive.read(member) for member in archive.infolist())
 
 
@@ -169,14 +285,16 @@ def cells_of(path, max_rows, max_values):
 
     file = pq.ParquetFile(path)
     if file.metadata.num_rows > max_rows or file.metadata.num_rows * file.metadata.num_columns > max_values:
-        raise ValueError("it holds more rows or columns than are read")
+        raise Wrong("it holds more rows or columns than are read")
     said = [repr(file.schema_arrow.metadata), repr(file.metadata.metadata)]
     for field, column in zip(file.schema_arrow, file.read().columns, strict=True):
         said += [field.name, repr(field.metadata)]
         if pa.types.is_primitive(column.type):
             continue
-        if pa.types.is_string(column.type):
-            column = column.cast(pa.binary())
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            column = column.cast(pa.large_binary())
         for value in column.to_pylist():
             said.append(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
     return "\n".join(said).encode("utf-8", "replace")
@@ -186,6 +304,7 @@ MOST_RUNS, MOST_ENTRIES, LONGEST = 100, 2000, 2000  # of an MLflow store: runs, 
 MOST_SERIES = 5_000  # of metrics
 MOST_TRIES = 50  # to read an object, of one line
 MAX_DATABASE, MAX_MLMODEL = 64 << 20, 1 << 20
+MAX_CELL, MOST_SECONDS = 4 << 20, 30  # of a database: bytes of one value, and for all questions together
 
 
 def read_store(folder, max_rows, max_values, run_id, model_uri):
@@ -219,9 +338,10 @@ def read_store(folder, max_rows, max_values, run_id, model_uri):
                 "validation": attempt(
                     lambda: read_parquet(
                         inside(f"{runs[run_id]['artifacts']}/validation.parquet", folder), max_rows, max_values
-                    )
+                    ),
+                    folder,
                 ),
-                "model": attempt(lambda: read_model(model_folder(ask, runs, model_uri), folder)),
+                "model": attempt(lambda: read_model(model_folder(ask, runs, model_uri), folder), folder),
             }
         return shortened(answer)
     finally:
@@ -249,15 +369,19 @@ DELETED = "Deleted_Internal"  # the stage of a version that was deleted, as MLfl
 def open_database(folder):
     """The database for reading only, whatever state its writer left it in."""
     import sqlite3
+    import time
     import urllib.parse
 
+    end = time.monotonic() + MOST_SECONDS
     path = os.path.join(folder, "mlflow.db")
     found = os.lstat(path) if os.path.lexists(path) else None
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_DATABASE:
-        raise ValueError("there is no mlflow.db, or it is no file of a usual size")
+        raise Wrong("there is no mlflow.db, or it is no file of a usual size")
 
     def opened(mode):
         connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL)
+        connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)  # a view can have rows without end
         connection.execute("SELECT version_num FROM alembic_version").fetchall()
         return connection
 
@@ -270,20 +394,22 @@ def open_database(folder):
         return opened("mode=ro&immutable=1")  # one in another journal mode wants to write beside it
 
 
-def attempt(read):
+def attempt(read, folder):
     try:
         return read()
     except FileNotFoundError:
         return {"problem": "was not logged"}
     except Exception as problem:
-        return {"problem": f"could not be read: {type(problem).__name__}: {str(problem)[:300]}"}
+        return {"problem": f"could not be read: {in_words(problem, folder)}"}
 
 
 def inside(uri, folder):
     """The path of an artifact, which has to lie in the store's folder."""
+    if not isinstance(uri, str) or "\0" in uri:
+        raise Wrong("where it lies is no path")
     path = os.path.realpath(uri.removeprefix("file://"))
     if not path.startswith(os.path.realpath(folder) + os.sep):
-        raise ValueError("it lies outside the folder of the store")
+        raise Wrong("it lies outside the folder of the store")
     return path
 
 
@@ -312,22 +438,53 @@ def read_model(uri, folder):
 
     path = inside(uri, folder)
     with open(os.path.join(path, "MLmodel"), "rb") as file:
-        said = yaml.safe_load(file.read(MAX_MLMODEL))
-    signature = said.get("signature") or {}
-    example = (said.get("saved_input_example_info") or {}).get("artifact_path")
+        text = file.read(MAX_MLMODEL + 1)
+    if len(text) > MAX_MLMODEL:
+        raise Wrong(f"MLmodel is larger than {MAX_MLMODEL >> 20} MB")
+    try:
+        # Scalars stay text and keys are not merged: what a few lines of YAML can be made to stand for has no bound.
+        said = yaml.load(text, yaml.BaseLoader)
+    except yaml.YAMLError as problem:
+        raise Wrong(f"MLmodel is no YAML: {problem}") from None
+    except RecursionError:
+        raise Wrong("MLmodel is nested too deeply") from None
+    said = table_in(said, "MLmodel")
+    signature = table_in(said.get("signature"), "signature in MLmodel")
+    example = table_in(said.get("saved_input_example_info"), "saved_input_example_info in MLmodel").get("artifact_path")
+    run = said.get("run_id")
     return {
         "path": os.path.relpath(path, os.path.realpath(folder)),
-        "pyfunc": "python_function" in (said.get("flavors") or {}),
-        "inputs": names_of(signature.get("inputs")),
-        "outputs": names_of(signature.get("outputs")),
-        "example": bool(example) and os.path.exists(os.path.join(path, str(example))),
-        "run": said.get("run_id"),
+        "pyfunc": "python_function" in table_in(said.get("flavors"), "flavors in MLmodel"),
+        "inputs": names_of(signature.get("inputs"), "inputs"),
+        "outputs": names_of(signature.get("outputs"), "outputs"),
+        "example": isinstance(example, str) and example not in NOTHING and os.path.exists(os.path.join(path, example)),
+        "run": run if isinstance(run, str) and run not in NOTHING else None,
     }
 
 
-def names_of(columns):
+NOTHING = ("", "~", "null", "Null", "NULL")  # as YAML spells it
+
+
+def table_in(value, name):
+    """A mapping of a YAML file; an empty one where there is nothing."""
+    if isinstance(value, dict):
+        return value
+    if (isinstance(value, str) and value in NOTHING) or value is None:
+        return {}
+    raise Wrong(f"{name} is {'a list' if isinstance(value, list) else 'text'}; it must be a mapping")
+
+
+def names_of(columns, side):
     """The names of the columns of one side of a signature; None where there is none."""
-    return [str(column.get("name")) for column in json.loads(columns)][:MOST_ENTRIES] if columns else None
+    if columns is None or (isinstance(columns, str) and columns in NOTHING):
+        return None
+    try:
+        found = value_of(columns) if isinstance(columns, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(column, dict) for column in found):
+        raise Wrong(f"the {side} of the signature in MLmodel are no list of columns in JSON")
+    return [str(column.get("name")) for column in found][:MOST_ENTRIES]
 
 
 def shortened(value):
@@ -351,8 +508,9 @@ def read_printed(path, max_bytes):
         while at >= 0 and tries:
             tries -= 1
             try:
-                value, at = decoder.raw_decode(line, at)
-                found.append({"value": value})
+                value, end = decoder.raw_decode(line, at)
+                found.append({"value": flat(value)})
+                at = end
             except (ValueError, RecursionError):
                 at += 1
             at = line.find("{", at)
@@ -362,11 +520,14 @@ def read_printed(path, max_bytes):
 def read_metrics(path, max_bytes):
     """Answers to requests for metrics, `[{"format": content type, "text": ...}, ...]`, by the parser of their format."""
     answers = []
-    for answer in read_json(path, max_bytes)["value"]:
+    given = read_json(path, max_bytes)
+    if "problem" in given:
+        return given
+    for answer in given["value"]:
         try:
             answers.append(families_of(answer["format"], answer["text"]))
         except Exception as problem:
-            answers.append({"problem": f"{type(problem).__name__}: {str(problem)[:200]}"})
+            answers.append({"problem": in_words(problem, path)})
     return {"answers": answers}
 
 
@@ -386,9 +547,9 @@ def families_of(format, text):
             labels = {str(name): str(value) for name, value in sample.labels.items()}
             series = (sample.name, *sorted(labels.items()))
             if series in seen:
-                return {"problem": f"the series {sample.name} {labels} is there twice"}
+                raise Wrong(f"the series {sample.name[:60]} {str(labels)[:200]} is there twice")
             if len(samples) >= MOST_SERIES:
-                return {"problem": f"there are more than {MOST_SERIES} series"}
+                raise Wrong(f"there are more than {MOST_SERIES} series")
             seen.add(series)
             samples.append([sample.name, labels, float(sample.value)])
     return {"families": families, "samples": samples}
@@ -420,6 +581,8 @@ def read_page(path, max_bytes, attribute):
         def __init__(self):
             super().__init__(convert_charrefs=True)
             self.open = []  # of elements that are open: name, whether hidden, the text that it collects
+            self.names = Counter()  # of those, how many of each name
+            self.texts = []  # the texts that are being collected
 
         def handle_starttag(self, tag, attrs):
             given = {name: value or "" for name, value in attrs}
@@ -435,18 +598,22 @@ def read_page(path, max_bytes, attribute):
             if attribute in given and not hidden and len(said) < MOST_FLAGS:
                 text = []
                 said.append((given[attribute], text))
+                self.texts.append(text)
             self.open.append((tag, hidden, text))
+            self.names[tag] += 1
 
         def handle_endtag(self, tag):
-            if any(name == tag for name, _, _ in self.open):
-                while self.open.pop()[0] != tag:
-                    pass
+            closed = None
+            while self.names[tag] and closed != tag:
+                closed, _, text = self.open.pop()
+                self.names[closed] -= 1
+                if text is not None:
+                    self.texts.pop()
 
         def handle_data(self, data):
             if self.open and not self.open[-1][1]:
-                for _, _, text in self.open:
-                    if text is not None:
-                        text.append(data)
+                for text in self.texts:
+                    text.append(data)
 
     page = Page()
     page.feed(data.decode("utf-8", "replace"))
@@ -466,10 +633,11 @@ READ = {
 def main(kind, path, answer, *limits):
     try:
         result = READ[kind](path, *(int(limit) if limit.isdigit() else limit.removeprefix(":") for limit in limits))
+        said = json.dumps(result)  # several times faster than json.dump
     except Exception as problem:
-        result = {"problem": f"{type(problem).__name__}: {str(problem)[:300]}"}
+        said = json.dumps({"problem": in_words(problem, path)})
     with open(answer, "w", encoding="utf-8") as file:
-        file.write(json.dumps(result))  # several times faster than json.dump
+        file.write(said)
 
 
 if __name__ == "__main__":

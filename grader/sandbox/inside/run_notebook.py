@@ -5,6 +5,7 @@
 The kernel is the interpreter that runs this file, whatever the notebook's metadata names.
 """
 
+import os
 import sys
 
 try:
@@ -33,10 +34,16 @@ class Runner(NotebookClient):
 def main(path: str) -> int:
     try:
         notebook = nbformat.read(path, as_version=4)
-    except Exception as problem:
-        print(f"{path} is not a notebook: {type(problem).__name__}: {problem}")
+        notebook.metadata.pop("kernelspec", None)
+        if not all(isinstance(c.cell_type + c.source, str) and isinstance(c.metadata, dict) for c in notebook.cells):
+            raise ValueError("a cell has no type, source or metadata")
+    except RecursionError:
+        print(f"{os.path.relpath(path)} is not a notebook: it is nested too deeply")
         return 1
-    notebook.metadata.pop("kernelspec", None)
+    except Exception as problem:
+        said = " ".join(str(problem).split())[:200]
+        print(f"{os.path.relpath(path)} is not a notebook: {type(problem).__name__}: {said}")
+        return 1
     client = Runner(
         notebook, kernel_name="python3", timeout=None, allow_errors=False, resources={"metadata": {"path": "."}},
         extra_arguments=["--log-level=ERROR"],  # not what the kernel thinks of its network, which is private

@@ -1,7 +1,6 @@
-"""Score feature tables with logged models, in the submission's own environment and folder: python score.py PLAN ERRORS.
+"""Score a feature table with a logged model, in the submission's own environment and folder: python score.py JOB PROBLEM.
 
-PLAN is JSON: [{"model": FOLDER, "features": FILE, "out": FILE}]. What goes wrong with one model is written to ERRORS,
-{"0": "sentence"}, and the others go on.
+JOB is JSON: {"model": FOLDER, "features": FILE, "out": FILE}. What goes wrong is written to PROBLEM, a sentence in JSON; else it is empty.
 """
 
 import json
@@ -9,27 +8,24 @@ import os
 import sys
 
 
-def main(plan, errors):
+def main(job, problem):
     sys.path[0] = os.getcwd()  # as for `python -m`: a model may need modules of its submission
     import mlflow.pyfunc
     import pandas as pd
 
-    with open(plan, encoding="utf-8") as file:
-        jobs = json.load(file)
-    wrong = {}
-    for number, job in enumerate(jobs):
-        try:
-            model = mlflow.pyfunc.load_model(job["model"])
-            table = pd.read_parquet(job["features"])
-            found = model.predict(table.drop(columns="row_id"))
-            answer = pd.DataFrame(
-                {"row_id": table["row_id"], "probability": pd.Series(found["probability"]).to_numpy()}
-            )
-            answer.to_parquet(job["out"], index=False)
-        except Exception as problem:
-            wrong[str(number)] = f"{type(problem).__name__}: {str(problem)[:600]}"
-    with open(errors, "w", encoding="utf-8") as file:
-        json.dump(wrong, file)
+    with open(job, encoding="utf-8") as file:
+        job = json.load(file)
+    said = ""
+    try:
+        model = mlflow.pyfunc.load_model(job["model"])
+        table = pd.read_parquet(job["features"])
+        found = model.predict(table.drop(columns="row_id"))
+        answer = pd.DataFrame({"row_id": table["row_id"], "probability": pd.Series(found["probability"]).to_numpy()})
+        answer.to_parquet(job["out"], index=False)
+    except Exception as wrong:
+        said = f"{type(wrong).__name__}: {str(wrong)[:600]}"
+    with open(problem, "w", encoding="utf-8") as file:
+        json.dump(said, file)
 
 
 if __name__ == "__main__":

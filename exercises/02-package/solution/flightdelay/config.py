@@ -73,9 +73,11 @@ def _number(key: str, value: Any) -> float:
 
 def _day(key: str, value: Any) -> date:
     try:
-        return date.fromisoformat(value)
+        if str(found := date.fromisoformat(value)) == value:  # it also reads other forms, such as 20130131
+            return found
     except (TypeError, ValueError):
-        refuse("bad_config", f"{key} is {value!r}; it must be a date like 2013-01-31", key)
+        pass
+    refuse("bad_config", f"{key} is {value!r}; it must be a date like 2013-01-31", key)
 
 
 parsers = {"int": _whole_number, "float": _number, "date": _day}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 from flightdelay.config import Config
 
 COLUMNS = ["flight_id", "carrier", "origin", "dest", "sched_dep_local", "outcome"]
+OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq}
 
 
 def read_usecase(path: Path) -> dict[str, Any]:
@@ -28,5 +30,5 @@ def read_training_flights(data: Path, config: Config, label: dict[str, Any]) -> 
     day = flights["sched_dep_local"].str.slice(0, 10)
     inside = (day >= str(config.train_start)) & (day <= str(config.train_end))
     landed = flights[inside & flights["outcome"].eq("flown")].sort_values("flight_id", ignore_index=True)
-    landed["late"] = landed[label["column"]] > label["value"]
+    landed["late"] = OPERATORS[label["op"]](landed[label["column"]], label["value"])
     return landed

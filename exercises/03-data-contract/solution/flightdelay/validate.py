@@ -45,7 +45,7 @@ class Judgement:
             first = 0
             for path, file in self.files.items():
                 if path.startswith(f"{table.name}/"):
-                    kept = [row for row in range(file.num_rows) if first + row not in rows]
+                    kept = pa.array([row for row in range(file.num_rows) if first + row not in rows], pa.int64())
                     first += file.num_rows
                     yield path, file.select(list(table.kinds)).take(kept)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from flightdelay.config import Config, read_config
+from flightdelay.config import Config, read_config, refuse
 from flightdelay.definitions import own_definitions, read_definitions
 
 
@@ -45,6 +45,12 @@ def run(usecase: Path, data: Path, config: Path, out: Path) -> None:
             points.append(
                 {"train_end": train_end, "scored_month": name, "age_months": age, "n": len(months[name]), **scores}
             )
+    if not points:
+        refuse(
+            "empty_window",
+            f"no month of the data ends on {settings.train_end} or later and has one after it",
+            "train_end",
+        )
     pl.DataFrame(points).write_parquet(out)
 
 

@@ -66,7 +66,7 @@ def answer(entries_: Sequence[Entry], question: str, request_id: str | None, fir
 def time_of(text: str) -> float:
     """Seconds since the epoch of a text in RFC 3339, or the command is refused."""
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text.upper())
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
@@ -83,8 +83,8 @@ def main() -> None:
     for name in ("state", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
-    first = time_of(given.first) if given.first else float("-inf")
-    last = time_of(given.last) if given.last else float("inf")
+    first = time_of(given.first) if given.first is not None else float("-inf")
+    last = time_of(given.last) if given.last is not None else float("inf")
     found = answer(list(entries(given.state)), given.question, given.request_id, first, last)
     write_whole(given.out, json.dumps({"answer": found}).encode())
 

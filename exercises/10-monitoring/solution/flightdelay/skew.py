@@ -20,12 +20,13 @@ def skewed_columns(
 
 
 def _differs(one: pl.Series, other: pl.Series, relative: float) -> pl.Series:
-    """Whether each value differs from its counterpart; NaN counts as null."""
+    """Whether each value differs from its counterpart; NaN counts as null, and what is infinite differs from all but itself."""
     pair = pl.DataFrame({"one": one, "other": other})
     if not one.dtype.is_numeric():
         return pair.select(pl.col("one").ne_missing(pl.col("other"))).to_series()
     a, b = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in pair.columns)
-    apart = (a - b).abs() > relative * pl.max_horizontal(a.abs(), b.abs())
+    finite = a.is_finite() & b.is_finite()
+    apart = pl.when(finite).then((a - b).abs() > relative * pl.max_horizontal(a.abs(), b.abs())).otherwise(a != b)
     return pair.select(pl.when(a.is_null() | b.is_null()).then(a.is_null() != b.is_null()).otherwise(apart)).to_series()
 
 

@@ -191,7 +191,7 @@ def definitions(path):
     names = [entry.get("name") for entry in entries]
     for entry in entries:
         name, kind = entry.get("name"), entry.get("kind")
-        if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]{0,59}", name) or names.count(name) > 1:
+        if not isinstance(name, str) or not re.fullmatch("[a-z0-9_]{1,60}", name) or name == "row_id" or names.count(name) > 1:
             refuse(str(name), f"{name!r} is no name, or occurs twice")
         if not isinstance(kind, str) or kind not in KEYS:
             refuse(name, f"{name}: {kind!r} is no kind")

@@ -145,8 +145,9 @@ COLUMNS = pa.schema({
 EVERYTHING = f"SELECT {', '.join(COLUMNS.names)} FROM answers LEFT JOIN scored ON answer = id"
 WITHIN = "answered_at >= :from AND answered_at < :to"
 QUESTIONS = {
-    "version_of_request": "SELECT model_version FROM answers WHERE request_id = :id ORDER BY model_version IS NULL, id DESC LIMIT 1",
-    "rows_of_request": "SELECT row_id FROM answers LEFT JOIN scored ON answer = id WHERE request_id = :id ORDER BY id, place",
+    "version_of_request": "SELECT model_version FROM answers WHERE request_id = :id ORDER BY id DESC LIMIT 1",
+    "rows_of_request": "SELECT row_id FROM answers LEFT JOIN scored ON answer = id "
+    "WHERE id = (SELECT max(id) FROM answers WHERE request_id = :id) ORDER BY place",
     "count": f"SELECT count(*) FROM answers JOIN scored ON answer = id WHERE {WITHIN}",
     "error_rate": f"SELECT avg(status >= 500) FROM answers WHERE {WITHIN}",
     "slowest": f"SELECT request_id FROM answers WHERE {WITHIN} ORDER BY seconds DESC LIMIT 1",
