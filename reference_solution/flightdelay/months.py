@@ -62,9 +62,8 @@ class Months:
             content = _parquet(pa.concat_tables(rows, promote_options="permissive"))
             tables[name] = f"{hashlib.sha256(content).hexdigest()}.parquet"
             write_whole(self.kept / tables[name], content)
-        rows_in = sum(file.num_rows for file in judgement.files.values())
         wrong = len(judgement.quarantine().drop_duplicates(["table", "source_row"]))
-        receipt = Receipt(month, judgement.status, rows_in, rows_in - wrong, wrong)
+        receipt = Receipt(month, judgement.status, judgement.rows_in, judgement.rows_in - wrong, wrong)
         found = {"receipt": asdict(receipt), "files": manifest["files"], "tables": tables}
         write_whole(self.receipts / f"{month}.json", json.dumps(found, indent=2).encode())
         return receipt

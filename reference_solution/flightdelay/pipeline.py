@@ -69,8 +69,7 @@ def validate_month(
     """Hold the month to the data contract of stage 03, ask whether its labels can be its own, and keep what may be used."""
     judgement = judge(months.incoming / month, read_contract(usecase, history, now))
     if doubt := labels.doubt(read_usecase(usecase), judgement, DataFolder(history)):
-        came = sum(file.num_rows for file in judgement.files.values())
-        return Receipt(month, "refused", rows_in=came, reason=doubt)
+        return Receipt(month, "refused", rows_in=judgement.rows_in, reason=doubt)
     return months.accept(month, manifest, judgement)
 
 

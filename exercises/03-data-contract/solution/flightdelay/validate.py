@@ -30,6 +30,11 @@ class Judgement:
     def status(self) -> str:
         return "refused" if not self.files else "quarantined" if len(self.quarantine()) else "accepted"
 
+    @property
+    def rows_in(self) -> int:
+        """How many rows came, right and wrong, in all tables; 0 of a feed that is refused."""
+        return sum(file.num_rows for file in self.files.values())
+
     def quarantine(self) -> pd.DataFrame:
         """One row for each row of the feed and each rule that it breaks in a column."""
         broken = [f for f in self.findings if self.files and f.rule != "personal_data"]
@@ -52,7 +57,6 @@ class Judgement:
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         wrong = self.quarantine()
-        rows_in = sum(file.num_rows for file in self.files.values())
         quarantined = len(wrong.drop_duplicates(["table", "source_row"]))
         wrong.to_parquet(folder / "quarantine.parquet", index=False)
         for path, table in self.accepted():
@@ -60,8 +64,8 @@ class Judgement:
             pq.write_table(table, folder / "accepted" / path)
         report = {
             "status": self.status,
-            "rows_in": rows_in,
-            "rows_accepted": rows_in - quarantined,
+            "rows_in": self.rows_in,
+            "rows_accepted": self.rows_in - quarantined,
             "rows_quarantined": quarantined,
             "findings": [
                 {"table": f.table, "column": f.column, "rule": f.rule, "rows": len(f.rows)} for f in self.findings
