@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -19,7 +21,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from grader import services, stores
+from grader import home, services, stores
 from grader.checks import s07_pipeline as stage
 from grader.contract import OutputProblem, parse_output, read_manifest
 from grader.contract.outputs import PipelineRecord
@@ -420,3 +422,51 @@ def test_a_flow_run_has_to_be_there_while_the_source_is_asked(began, ended, said
     calls = [services.Call("a", first, "503"), services.Call("a", first + 19, "whole")]
     problem = stage._elsewhen({"start_time": began, "end_time": ended}, calls)
     assert (said in problem) if said else not problem, problem
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """How the reference fetches, with a second of patience."""
+    monkeypatch.syspath_prepend(str(home.reference_solution()))
+    before = set(sys.modules)
+    from flightdelay import source as fetching
+
+    monkeypatch.setattr(fetching, "PATIENCE", 1.0)
+    yield fetching
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "flightdelay":
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"), [("whole", b"hello"), ("drip", "NotDelivered"), ("short", "NotDelivered"), ("404", "NotThere")]
+)
+def test_the_reference_waits_for_all_of_an_answer_not_for_each_byte(patient, way, expected):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Long: " + b"y" * 100 + b"\r\n\r\nhello"
+
+    def tell(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(4096)
+            match way:
+                case "whole":
+                    connection.sendall(answer)
+                case "drip":  # the head alone takes twenty seconds, and no pause is longer than a fifth of one
+                    for byte in answer:
+                        connection.sendall(bytes([byte]))
+                        time.sleep(0.2)
+                case "short":
+                    connection.sendall(answer[:-2])
+                case "404":  # nothing is waited for that does not matter
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n")
+                    time.sleep(5)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        teller = threading.Thread(target=lambda: tell(server.accept()[0]), daemon=True)
+        teller.start()
+        began = time.monotonic()
+        try:
+            found = patient._get(f"http://127.0.0.1:{server.getsockname()[1]}/a")
+        except (patient.NotDelivered, patient.NotThere) as problem:
+            found = type(problem).__name__
+        assert found == expected
+        assert time.monotonic() - began < 3

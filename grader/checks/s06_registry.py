@@ -215,7 +215,7 @@ def registered(grading: Grading, ran: Ran, model: str = MODEL_NAME) -> Registere
     return Registered(frozenset(there), answer["aliases"].get("champion"), runs, sources, deleted)
 
 
-def left(grading: Grading, ran: Ran) -> Registered:
+def store_after(grading: Grading, ran: Ran) -> Registered:
     """The registry of this stage after a command. Raises Fault."""
     return registered(grading, ran, grading.get(given).model)
 
@@ -309,7 +309,7 @@ def champion_moves_only_for_better(grading: Grading) -> Finding:
     for name, promotion_ in PROMOTIONS.items():
         case_, ran = cases_[name], grading.get(promotion_)
         made = decision(grading, ran, sentence(case_))
-        after = left(grading, ran).champion
+        after = store_after(grading, ran).champion
         right = line.versions[name] if case_.refused is None else line.champion
         says = "promoted" if case_.refused is None else "refused"
         done = (
@@ -537,7 +537,7 @@ def registers_runs(grading: Grading) -> Finding:
     """
     run, found = grading.get(trained), grading.get(registrations)
     version = version_of(grading, found.first, "we ran register for the run of train")
-    there = left(grading, found.first)
+    there = store_after(grading, found.first)
     if there.runs.get(version) != run.run_id:
         return failed(
             f"we ran register for the run of train; version {version} of {grading.get(given).model} is not that run's",
@@ -548,7 +548,7 @@ def registers_runs(grading: Grading) -> Finding:
             "we ran register; it also made the version champion, which is for promote", "champion", "no alias"
         )
     again = version_of(grading, found.again, "we ran register for the same run again")
-    count = len(left(grading, found.again).versions)
+    count = len(store_after(grading, found.again).versions)
     if again != version or count != 1:
         return failed("we ran register for the same run again; it has to keep its version", f"{count} versions", "1")
     refused(grading, found.unknown, "we ran register for a run that is not there")
@@ -636,7 +636,7 @@ def predicts_with_the_champion(grading: Grading) -> Finding:
     """
     given_, line = grading.get(given), grading.get(lined_up)
     told_, ran = grading.get(story), grading.get(answers_of_champion)
-    if left(grading, told_.promotions[1]).champion != line.versions["best"]:
+    if store_after(grading, told_.promotions[1]).champion != line.versions["best"]:
         raise Owed("a better challenger has to be promoted first: see registry.champion_moves_only_for_better")
     what = "we ran predict with the URI of the champion, after a second promotion"
     if not ran.ok:
@@ -660,7 +660,7 @@ def went_back(grading: Grading, ran: Ran, what: str) -> tuple[RollbackRecord, st
     if not ran.ok:
         raise Fault(f"{what}; {ran.sentence()}")
     said = predictions.read_json(grading.reader, RollbackRecord, ran.out / "rollback.json", f"{what}; ")
-    return said, left(grading, ran).champion
+    return said, store_after(grading, ran).champion
 
 
 @check("registry.rolls_back", uses=[*LINE, PROMOTIONS["better"], story])
@@ -674,7 +674,7 @@ def rolls_back(grading: Grading) -> Finding:
     """
     line, told_ = grading.get(lined_up), grading.get(story)
     chain = [line.versions["best"], line.versions["better"], line.champion]
-    if [left(grading, ran).champion for ran in told_.promotions] != [chain[1], chain[0]]:
+    if [store_after(grading, ran).champion for ran in told_.promotions] != [chain[1], chain[0]]:
         raise Owed("better challengers have to be promoted first: see registry.champion_moves_only_for_better")
     for number, ran in enumerate(told_.rollbacks[:2]):
         what = f"we promoted two versions one after the other and ran rollback{' twice' if number else ''}"
@@ -691,7 +691,7 @@ def rolls_back(grading: Grading) -> Finding:
                 "from and to of this step",
             )
     refused(grading, told_.rollbacks[2], "we ran rollback a third time, where no champion before is known")
-    if left(grading, told_.rollbacks[2]).champion != chain[2]:
+    if store_after(grading, told_.rollbacks[2]).champion != chain[2]:
         return failed(
             "we ran rollback a third time; it was refused, and the champion is another one", "moved", "as before"
         )
@@ -704,7 +704,7 @@ def rolls_back(grading: Grading) -> Finding:
             f"{said.after})", after, chain[2],
         )  # fmt: skip
     refused(grading, none, f"{what} twice, where the second time no champion before is known")
-    if left(grading, none).champion != chain[2]:
+    if store_after(grading, none).champion != chain[2]:
         return failed(f"{what} twice; the second was refused, and the champion is another one", "moved", "as before")
     return passed(
         "rollbacks lead back to the first champion, also past a version that is gone, and then are refused",
@@ -739,7 +739,7 @@ def leaves_an_audit_trail(grading: Grading) -> Finding:
     runs = (*told_.promotions, *told_.rollbacks[:2])
     if not all(ran.ok for ran in runs):
         raise Owed("promote and rollback have to work first: see registry.rolls_back")
-    champions = [line.champion, *(left(grading, ran).champion for ran in runs)]
+    champions = [line.champion, *(store_after(grading, ran).champion for ran in runs)]
     if champions[:3] != [line.champion, line.versions["better"], line.versions["best"]]:
         raise Owed("better challengers have to be promoted first: see registry.champion_moves_only_for_better")
     before: list[AuditRecord] = []
@@ -792,7 +792,7 @@ def decides_one_at_a_time(grading: Grading) -> Finding:
     runs = grading.get(race)
     what = "we ran promote for two better challengers at the same moment"
     made = {name: decision(grading, ran, what) for name, ran in zip(("best", "better"), runs, strict=True)}
-    after = left(grading, runs[0]).champion
+    after = store_after(grading, runs[0]).champion
     if after != line.versions["best"]:
         says = "; ".join(f"{name}: {d.decision}, champion before {d.champion_before}" for name, d in made.items())
         return failed(
@@ -872,7 +872,7 @@ def copes_without_a_champion(grading: Grading) -> Finding:
         ("we deleted the champion, left its alias, and ran promote for a good challenger", found.dangling),
     ):
         made = decision(grading, ran, what)
-        after = left(grading, ran).champion
+        after = store_after(grading, ran).champion
         if made.decision != "promoted" or after != found.version:
             return failed(f"{what}; it is not champion now (reasons: {told(made.reasons)})", made.decision, "promoted")
         if made.champion_before is not None:
@@ -882,7 +882,7 @@ def copes_without_a_champion(grading: Grading) -> Finding:
     case_ = grading.get(cases)["blatant"]
     what = f"we took the champion's alias away and ran promote for a challenger that {case_.said}"
     made, wanted = decision(grading, found.blatant, what), {str(case_.refused), str(case_.also)}
-    if made.decision != "refused" or left(grading, found.blatant).champion is not None:
+    if made.decision != "refused" or store_after(grading, found.blatant).champion is not None:
         return failed(f"{what}; it became champion, or the decision says so", made.decision, "refused")
     if {r.gate for r in made.reasons} != wanted:
         return failed(

@@ -263,7 +263,12 @@ def _expected(window: Window, min_rows: int) -> dict[str, str]:
     kind, known = window.kind, window.known
     drifts = kind in (*DATA_KINDS, "all null", "a column gone")
     degraded = kind in (TURNED, "more late flights", "corrected to bad")
-    open_ = kind in ("infinite", "enough rows", SLOWLY)
+    open_ = kind in (
+        "infinite",
+        "enough rows",
+        "more late flights",
+        SLOWLY,
+    )  # late flights leave at other hours than punctual ones
     return {
         "data": "unknown" if few else "drift" if drifts else "" if open_ else "ok",
         "prediction": "unknown" if few else "drift" if kind == "other answers" else "ok" if kind == GOOD else "",

@@ -124,7 +124,7 @@ def application(usecase: UseCase, champion: Champion, journal: Batches[Entry, No
         for task in at_work:
             task.cancel()
 
-    app = FastAPI(title=f"{usecase.model_name}", version="1", lifespan=lifespan)
+    app = FastAPI(title=f"{usecase.model_name}", version="1", lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Door)
 
     @app.exception_handler(RequestValidationError)

@@ -82,7 +82,7 @@ class Champion:
             self._note(f"{self.usecase.model_name} has no champion")
             return
         number = str(version.version)
-        if self.loaded is not None and number == self.loaded.version:
+        if self.loaded is not None and (number, version.run_id) == (self.loaded.version, self.loaded.run_id):
             return
         if number == self._failed and time.monotonic() < self._again:
             return
@@ -116,7 +116,8 @@ class Champion:
     def _try_out(self, loaded: Loaded) -> None:
         """Ask it about one row before anybody else does: the first answer takes long, and there may be none."""
         rows = self.data.table(self.usecase.entity_table).select(list(self.usecase.request)).head(1)
-        if not np.isfinite(loaded.probability(rows)).all():
+        found = loaded.probability(rows)
+        if not ((found >= 0) & (found <= 1)).all():  # also of a NaN this is false
             raise ValueError("it gives no probability")
 
     def _take_what_was_kept(self) -> None:

@@ -119,7 +119,7 @@ def application(usecase: UseCase, champion: Champion) -> FastAPI:
         champion.stop()
         at_work.cancel()
 
-    app = FastAPI(title=f"{usecase.model_name}", version="1", lifespan=lifespan)
+    app = FastAPI(title=f"{usecase.model_name}", version="1", lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Door)
 
     @app.exception_handler(RequestValidationError)

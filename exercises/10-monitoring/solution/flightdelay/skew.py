@@ -22,7 +22,7 @@ def skewed_columns(
 def _differs(one: pl.Series, other: pl.Series, relative: float) -> pl.Series:
     """Whether each value differs from its counterpart; NaN counts as null, and what is infinite differs from all but itself."""
     pair = pl.DataFrame({"one": one, "other": other})
-    if not one.dtype.is_numeric():
+    if not (one.dtype.is_numeric() or other.dtype.is_numeric()):  # a column of nulls may have no type
         return pair.select(pl.col("one").ne_missing(pl.col("other"))).to_series()
     a, b = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in pair.columns)
     finite = a.is_finite() & b.is_finite()
