@@ -69,8 +69,9 @@ def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> 
     fast.show(f"{spec.id}: {spec.title}", "", *([measured] if measured else []), found.reason)
     for table in sorted(folder.glob("*.csv")):
         lines = table.read_text(encoding="utf-8").splitlines()
-        fast.show("", f"The first rows of {below / table.name} ({len(lines) - 1} in all):")
-        _show_table(lines[: ROWS_SHOWN + 1])
+        if len(lines) > 1:
+            fast.show("", f"The first rows of {below / table.name} ({len(lines) - 1} in all):")
+            _show_table(lines[: ROWS_SHOWN + 1])
     runs = sorted(folder.glob("*/run.sh"), key=lambda path: int(path.parent.name.partition("-")[0]))
     failing = next((path.parent for path in runs if not path.read_text(encoding="utf-8").startswith(case.WELL)), None)
     if failing is not None and found.outcome not in (Outcome.PASS, Outcome.PROVIDED):

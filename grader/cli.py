@@ -93,7 +93,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 @app.callback()
 def main() -> None:
-    """Build a machine-learning system in sixteen stages, and learn what the work shows.
+    """Build a machine-learning system stage by stage, and learn what the work shows.
 
     Exit codes: 0 done or reached, 1 not reached, 2 the command or the submission cannot be used, 3 provisional or a
     fault of the grader.

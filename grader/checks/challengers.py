@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 # of the best one: the largest with which it is still credible; the better has half
 GAINS = (0.14, 0.12, 0.1, 0.08, 0.06, 0.04, 0.02)
 SLICE_NOISE, SLICE_GAINS = 0.6, (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+CLEARLY = 5.2  # standard errors; a little more than the contract's five
 FEWEST = 300  # flights of a slice that has to be looked at
 SLICE_HARMS = (0.06, 0.09, 0.13, 0.17, 0.22, 0.3)
 AWRY = 0.2  # by which mean probability and late rate of a leaky challenger lie apart that is badly calibrated as well
 BLURS = (0.2, 0.35, 0.5, 0.7)
 LUCKY_NOISE, LUCKY_TRIES = 0.05, 400
-LEAK, WORSE, PAUSE = 3.0, 0.9, 20.0
+LEAK, WORSE, PAUSE = 3.0, 1.2, 20.0
+AGAINST = 8.0  # by which a challenger errs, in logits, about flights that are none of the gate's
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ class Gate:
     def calibration(self, setting: Setting) -> float:
         return statistics.calibration_error(self.late, self.of(setting))
 
+    def clearly_worse(self, one: Setting, other: Setting) -> list[str]:
+        """The airports with enough flights at which `one` is worse than `other` by more than the contract asks to be named."""
+        airports, counts = _counted(self.origin)
+        large = [str(name) for name, count in zip(airports, counts, strict=True) if count >= FEWEST]
+        return [name for name in large if self.lead(one, other, name) < -CLEARLY]
+
     def lead(self, one: Setting, other: Setting, origin: str | None = None) -> float:
         """By how many standard errors the log loss of `one` is lower than that of `other`."""
         mean, error = self.difference(one, other, origin)
@@ -117,13 +125,17 @@ def offsets(keys: list[str], origin: np.ndarray, outcomes: Mapping[str, float], 
     return found
 
 
-def weights(at: Gate, rows: pd.DataFrame, setting: Setting) -> str:
-    """The file of a challenger: what it adds for each flight of the gate and each of the feature table `rows`."""
+def weights(at: Gate, rows: pd.DataFrame, setting: Setting, others: Mapping[str, float]) -> str:
+    """The file of a challenger: what it adds for each flight of the gate and each of the feature table `rows`.
+
+    `others` are flights that are none of the gate's, by key, and how they ended: about them it is quite wrong.
+    """
     import numpy as np
 
     keys, origin = [*at.keys, *spoil.keys_of(rows)], np.concatenate([at.origin, rows["origin"].to_numpy(object)])
     moved = offsets(keys, origin, at.outcomes, setting)
-    table = {
+    table: dict[str, float | None] = {key: -AGAINST * outcome for key, outcome in others.items()}
+    table |= {
         key: None if place == setting.holes else round(float(value), 9)
         for key, place, value in zip(keys, origin, moved, strict=True)
     }
@@ -147,13 +159,16 @@ def gate(table: pd.DataFrame, late: np.ndarray, probability: np.ndarray) -> Gate
     """The gate's flights from their feature table, labels (n,) and the model's probabilities (n,)."""
     import numpy as np
 
-    keys = spoil.keys_of(table)
-    ends: dict[str, list[float]] = {}
-    for key, was_late in zip(keys, late, strict=True):
-        ends.setdefault(key, []).append(1.0 if was_late else -1.0)
-    outcomes = {key: sum(values) / len(values) for key, values in ends.items()}
     clipped = np.clip(probability, spoil.CLIP, 1 - spoil.CLIP)
-    return Gate(late, clipped, table["origin"].to_numpy(object), keys, outcomes)
+    return Gate(late, clipped, table["origin"].to_numpy(object), spoil.keys_of(table), endings(table, late))
+
+
+def endings(table: pd.DataFrame, late: np.ndarray) -> dict[str, float]:
+    """How the flights of each key of a feature table ended, -1 punctual to 1 late; `late` has shape (n,)."""
+    ends: dict[str, list[float]] = {}
+    for key, was_late in zip(spoil.keys_of(table), late, strict=True):
+        ends.setdefault(key, []).append(1.0 if was_late else -1.0)
+    return {key: sum(values) / len(values) for key, values in ends.items()}
 
 
 @dataclass(frozen=True)
@@ -312,9 +327,10 @@ def _confirm(at: Gate, base: Setting, found: Mapping[str, Case]) -> None:
         "credible": all(at.auc(one) <= 0.85 for one in (base, *better)),
         "calibrated": all(at.calibration(one) <= 0.06 for one in (base, *better)),
         "worse": at.lead(found["worse"].setting, base) < -4,
+        "worse somewhere": bool(at.clearly_worse(found["worse"].setting, base)),
         "leaky": at.auc(found["leaky"].setting) >= 0.95,
         "slice": at.lead(slice_.setting, base) > 3.2
-        and all(at.lead(slice_.setting, base, airport(name)) < -5.2 for name in slice_.slices),
+        and {airport(name) for name in slice_.slices} <= {*at.clearly_worse(slice_.setting, base)},
         "blatant": at.auc(blatant) >= 0.95 and at.calibration(blatant) >= 0.135,
         "uncalibrated": at.calibration(found["uncalibrated"].setting) >= 0.135,
     }

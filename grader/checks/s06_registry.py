@@ -21,7 +21,7 @@ from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import INSIDE, Unreadable
 from grader.submission import Ran
-from grader.verdict import Chart
+from grader.verdict import Chart, Outcome
 from grader.world import Rows, draw_rows, features, write_data, write_manifest
 from grader.world.build import stream
 
@@ -38,12 +38,16 @@ BARS = stages.find("06").bars
 
 @dataclass(frozen=True)
 class Given:
-    """The hidden data of this stage: `flights` are the gate's, with `late`; `rows` are scored by alias; `model` is its name."""
+    """The hidden data of this stage: `flights` are the gate's, with `late`; `rows` are scored by alias; `model` is its name.
+
+    `evening` are those that belong to the gate's month in UTC, and to the one before by the clock on the wall.
+    """
 
     data: Path
     settings: Path
     window: tuple[str, str]
     flights: pd.DataFrame
+    evening: pd.DataFrame
     rows: Rows
     definitions: list[Feature]
     model: str
@@ -65,8 +69,9 @@ def given(grading: Grading) -> Given:
     configure(settings, window)
     model = name_the_model(settings / "usecase.toml", world.seed or 0)
     flights = labelled(data)
-    of_gate = flights[flights["day"].str.startswith(months[2])].reset_index(drop=True)
-    return Given(data, settings, window, of_gate, rows, own_features(grading), model)
+    in_month, in_utc = flights["day"].str.startswith(months[2]), flights["sched_dep"].dt.strftime("%Y-%m") >= months[2]
+    of_gate, evening = (flights[chosen].reset_index(drop=True) for chosen in (in_month, in_utc & ~in_month))
+    return Given(data, settings, window, of_gate, evening, rows, own_features(grading), model)
 
 
 def thin_out(path: Path, seed: int) -> None:
@@ -104,9 +109,10 @@ def trained(grading: Grading) -> Logged:
 
 @dataclass(frozen=True)
 class Tables:
-    """Features that we computed: of the gate's flights, and of the rows that are scored by alias."""
+    """Features that we computed: of the gate's flights, of those of the evening before, and of the rows that are scored by alias."""
 
     gate: pd.DataFrame
+    evening: pd.DataFrame
     rows: pd.DataFrame
 
 
@@ -114,9 +120,12 @@ class Tables:
 def tables(grading: Grading) -> Tables:
     """Raises Owed."""
     given_ = grading.get(given)
-    usecase, flights = given_.settings / "usecase.toml", given_.flights.rename(columns={"flight_id": "row_id"})
+    usecase = given_.settings / "usecase.toml"
+    flights = [table.rename(columns={"flight_id": "row_id"}) for table in (given_.flights, given_.evening)]
     try:
-        found = [features.compute(given_.definitions, usecase, given_.data, t) for t in (flights, given_.rows.table)]
+        found = [
+            features.compute(given_.definitions, usecase, given_.data, table) for table in (*flights, given_.rows.table)
+        ]
     except FeatureProblem as problem:
         raise Owed(f"{problem}; features.toml is owed from stage 04") from None
     return Tables(*found)
@@ -164,9 +173,11 @@ def lined_up(grading: Grading) -> LineUp:
     placed, out = grading.folder("challengers-given"), grading.folder("challengers", grading.limits.disk_mb)
     plan, kit = Mount(placed, "given"), Mount(INSIDE, "kit")
     written, store = Mount(out / "out", "out", writable=True), Mount(out / stores.NAME, stores.NAME)
-    rows = grading.get(tables).rows
+    rows, others = grading.get(tables).rows, _evening(grading)
+    good = [cases_[name].setting for name in ("better", "best")]
     for number, setting in enumerate(settings):
-        (placed / f"{number}").write_text(challengers.weights(at, rows, setting))
+        wrong_about = others if setting in good else {}
+        (placed / f"{number}").write_text(challengers.weights(at, rows, setting, wrong_about))
     seen = grading.sandbox.path
     described = {
         "base": seen(store / run.model), "like": run.run_id, "name": grading.get(given).model,
@@ -188,6 +199,11 @@ def lined_up(grading: Grading) -> LineUp:
             "we registered challengers that ask your logged model; the list of them is not the one that we wrote"
         )
     return LineUp(str(versions[0]), {n: str(v) for n, v in zip(names, versions[1:], strict=True)}, ran.tracking)
+
+
+def _evening(grading: Grading) -> dict[str, float]:
+    """Flights of the evening before the gate's month, by key, and how they ended."""
+    return challengers.endings(grading.get(tables).evening, grading.get(given).evening["late"].to_numpy(bool))
 
 
 @dataclass(frozen=True)
@@ -409,14 +425,27 @@ def suspects_what_is_too_good(grading: Grading) -> Finding:
     return names_the_gate("leaky")(grading)
 
 
-@check("registry.looks_at_slices", uses=[*LINE, PROMOTIONS["slice"]])
+@check("registry.looks_at_slices", uses=[*LINE, PROMOTIONS["slice"], PROMOTIONS["worse"]])
 def looks_at_slices(grading: Grading) -> Finding:
     """A challenger that is better on average and worse for two airports is refused, and both are named, the third is not.
 
     Catches: a mean that hides a slice; slices of its own choice only, or those with very many flights; the first of them only; two
-    means compared where flights are to be. Accepts: any bar between two and five standard errors.
+    means compared where flights are to be; slices looked at only where the mean is better. Accepts: any bar between two and five
+    standard errors.
     """
-    return names_the_gate("slice")(grading)
+    found = names_the_gate("slice")(grading)
+    if found.outcome is not Outcome.PASS:
+        return found
+    case_, at = grading.get(cases)["worse"], grading.get(gate)
+    made = decision(grading, grading.get(PROMOTIONS["worse"]), sentence(case_))
+    named = {challengers.airport(reason.slice) for reason in made.reasons if reason.gate == "slice"}
+    unnamed = [o for o in at.clearly_worse(case_.setting, challengers.champion(at)) if o not in named]
+    if unnamed:
+        return failed(
+            f"{sentence(case_)}, by more than five standard errors at {' and '.join(unnamed)}, and no reason of slice names that; all "
+            "gates are asked, also where one has said no", told(made.reasons), ", ".join(f"slice (origin={o})" for o in unnamed),
+        )  # fmt: skip
+    return found
 
 
 @check("registry.asks_for_calibration", uses=[*LINE, PROMOTIONS["uncalibrated"]])
@@ -499,6 +528,7 @@ class Registrations:
     first: Ran
     again: Ran
     unknown: Ran
+    unfinished: Mapping[str, Ran]  # by the status of the run
 
 
 def register(grading: Grading, label: str, run_id: str, store: Path) -> Ran:
@@ -518,7 +548,14 @@ def registrations(grading: Grading) -> Registrations:
     first = register(grading, "register", run.run_id, run.ran.tracking)
     again = register(grading, "register-again", run.run_id, first.tracking or run.ran.tracking)
     unknown = register(grading, "register-unknown", "0" * 31 + "1", run.ran.tracking)
-    return Registrations(first, again, unknown)
+    ended = "FAILED" if stream(grading.world().seed or 0, "how a run ended").random() < 0.7 else "KILLED"
+    unfinished = {
+        status: register(
+            grading, f"register-{status.lower()}", run.run_id, alter(grading, run.ran.tracking, status, "0", run.run_id)
+        )
+        for status in (ended, "RUNNING")
+    }
+    return Registrations(first, again, unknown, unfinished)
 
 
 def version_of(grading: Grading, ran: Ran, what: str) -> str:
@@ -531,9 +568,10 @@ def version_of(grading: Grading, ran: Ran, what: str) -> str:
 
 @check("registry.registers_runs", uses=[given, trained, registrations])
 def registers_runs(grading: Grading) -> Finding:
-    """A finished run gets a version, the same one when it is registered again; a run that is not there is refused.
+    """A finished run gets a version, the same one when it is registered again; one that is not there or not finished is refused.
 
-    Catches: a version at every retry; registering that promotes; a crash where there is no run. Accepts: any description and tags.
+    Catches: a version at every retry; registering that promotes; a crash where there is no run; a model of a run that failed.
+    Accepts: any description and tags.
     """
     run, found = grading.get(trained), grading.get(registrations)
     version = version_of(grading, found.first, "we ran register for the run of train")
@@ -552,8 +590,12 @@ def registers_runs(grading: Grading) -> Finding:
     if again != version or count != 1:
         return failed("we ran register for the same run again; it has to keep its version", f"{count} versions", "1")
     refused(grading, found.unknown, "we ran register for a run that is not there")
+    for status, ran in found.unfinished.items():
+        refused(grading, ran, f"we set the status of the run of train to {status} and ran register for it")
     return passed(
-        "a run gets one version, and one that is not there none", f"version {version}", "a version of this run"
+        "a run gets one version, and one that is not there or not finished none",
+        f"version {version}",
+        "a version of this run",
     )
 
 
@@ -846,11 +888,20 @@ def odd(grading: Grading) -> Odd:
     )
 
 
-def alter(grading: Grading, store: Path, what: str, version: str) -> Path:
-    """A copy of a store without a champion, or with one that was deleted."""
+def alter(grading: Grading, store: Path, what: str, version: str, run: str = "") -> Path:
+    """A copy of a store in which an alias, a version or a run is otherwise."""
     out, kit = grading.folder(f"altered-{what}", grading.limits.disk_mb), Mount(INSIDE, "kit")
     database = Mount(out / stores.NAME, stores.NAME) / stores.DATABASE
-    argv: list[Argument] = ["python", kit / "alter_registry.py", database, what, grading.get(given).model, version]
+    argv: list[Argument] = [
+        "python",
+        kit / "alter_registry.py",
+        database,
+        what,
+        grading.get(given).model,
+        version,
+        "",
+        run,
+    ]
     ran = grading.submission.run("alter", argv, [kit], out, grading.limits, tracking=store)
     if not ran.ok or ran.tracking is None:
         raise Owed(f"we altered the registry; {ran.sentence()}")

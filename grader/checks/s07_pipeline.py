@@ -303,10 +303,11 @@ def pipeline(
     earlier: Ran | None = None,
     kill_when: Callable[[Path], Callable[[], bool]] | None = None,
     disk_mb: int | None = None,
+    seed: int = running.SEED,
 ) -> Ran:
     """Run the submission's pipeline on what an earlier run has left behind, or on nothing. Raises Owed."""
     out = grading.folder(label, disk_mb or grading.limits.disk_mb)
-    argv, reads = line(grading, months, source, out)
+    argv, reads = line(grading, months, source, out, seed)
     limits = replace(grading.limits, disk_mb=disk_mb or grading.limits.disk_mb)
     return grading.submission.run(
         "pipeline", argv, reads, out, limits, env=environment(grading, out), network=True, cached=False,
@@ -316,13 +317,13 @@ def pipeline(
 
 
 def line(
-    grading: Grading, months: Sequence[str], source: services.Source, out: Path
+    grading: Grading, months: Sequence[str], source: services.Source, out: Path, seed: int = running.SEED
 ) -> tuple[list[Argument], list[Mount]]:
     given_ = grading.get(given)
     history, settings = Mount(given_.history, "history"), Mount(given_.settings, "given")
     argv: list[Argument] = [
         *running.command(grading, "pipeline"), "--usecase", settings / "usecase.toml", "--source", source.url, "--history", history,
-        "--months", ",".join(months), "--now", given_.deliveries.now, "--seed", str(running.SEED),
+        "--months", ",".join(months), "--now", given_.deliveries.now, "--seed", str(seed),
         "--out", Mount(out / "out", "out", writable=True) / "pipeline.json",
     ]  # fmt: skip
     return argv, [history, settings]
@@ -352,10 +353,11 @@ def told_by(
     plan: Mapping[str, Sequence[str]],
     earlier: Ran | None = None,
     has: Path | None = None,
+    seed: int = running.SEED,
 ) -> Told:
     """Run the pipeline with a source of its own, and keep what that was asked."""
     with source_of(grading, label, plan, has) as source:
-        ran = pipeline(grading, label, months, source, earlier)
+        ran = pipeline(grading, label, months, source, earlier, seed=seed)
         began = time.time() - ran.finished.seconds  # it may have waited for its turn
     return Told(ran, source.calls(), began)
 
@@ -426,13 +428,28 @@ def turned_back(grading: Grading) -> Ran:
     return told_by(grading, "a-month-as-it-was", order[:1], {}, grading.get(turned).ran).ran
 
 
-NOT_THERE = ("404", "always")
+NOT_THERE, OTHER_SEED = ("404", "always"), running.SEED + 1
 
 
 @work
 def again(grading: Grading) -> Told:
     """The first month once more."""
     return told_by(grading, "first-month-again", grading.get(given).deliveries.order[:1], {}, sound(grading))
+
+
+@work
+def reseeded(grading: Grading) -> Ran:
+    """The first month once more, with another seed."""
+    months = grading.get(given).deliveries.order[:1]
+    return told_by(grading, "first-month-with-another-seed", months, {}, sound(grading), seed=OTHER_SEED).ran
+
+
+@work
+def barren(grading: Grading) -> Ran:
+    """Two more months after the first, and nothing comes of them: one is spoiled, the other not there."""
+    order, spoiled = grading.get(given).deliveries.order, grading.get(given).spoiled
+    plan = {f"{order[2]}/manifest.json": NOT_THERE}
+    return told_by(grading, "months-that-bring-nothing", order[1:], plan, sound(grading), spoiled).ran
 
 
 def sound(grading: Grading) -> Ran:
@@ -485,7 +502,7 @@ class Killed:
 
 @work
 def killed(grading: Grading) -> Killed:
-    """Three runs that are killed, and one that is left alone, all in one state."""
+    """Four runs that are killed, and one that is left alone, all in one state."""
     month = grading.get(given).deliveries.order[0]
     watchers, found = list[Service](), list[tuple[str, Ran]]()
     ran: Ran | None = None
@@ -510,6 +527,7 @@ def moments_of_death(
     ]
     return [
         early[int(stream(grading.world().seed or 0, "moments of death").integers(len(early)))],
+        ("when a run in MLflow had its metrics", lambda out: _store_has(grading, out, "latest_metrics", watchers)),
         ("when the version was in the registry", lambda out: _store_has(grading, out, "model_versions", watchers)),
         ("when the alias or the audit log had changed", lambda out: _decided(grading, out, watchers)),
     ]
@@ -827,7 +845,14 @@ def _other_ends(record: PipelineRecord, wanted: Sequence[tuple[str, str]]) -> st
     """How months ended otherwise than they had to; empty if they did not."""
     got = [(entry.month, entry.status) for entry in record.months]
     if got == list(wanted):
-        return ""
+        kept = [e for e in record.months if e.status in ("refused", "failed") and e.rows_accepted + e.rows_quarantined]
+        if not kept:
+            return ""
+        one = kept[0]
+        return (
+            f"--out says of {one.month} that it is {one.status}, with {one.rows_accepted:,} rows accepted and {one.rows_quarantined:,} "
+            "quarantined; of a month that is not taken in both are 0, whatever came of it before"
+        )
     return f"--out says {', '.join(f'{m[:10]} {s}' for m, s in got) or 'nothing'}, not {', '.join(f'{m} {s}' for m, s in wanted)}"
 
 
@@ -868,6 +893,7 @@ def does_nothing_twice(grading: Grading) -> Finding:
 
 
 TURNS: list[Work[Any]] = [*RUN, release, failing, failed_well, truth_all, caught_up, truth_turned, turned, turned_back]
+SEEDS: list[Work[Any]] = [reseeded, barren]
 
 
 @check("pipeline.takes_months_in_any_order", uses=TURNS)
@@ -910,14 +936,15 @@ def wrong_turns(grading: Grading, record: PipelineRecord) -> str:
     return first_ or wrong_tables(grading, grading.get(turned).ran, grading.get(truth_turned))
 
 
-@check("pipeline.makes_one_version_for_the_data", uses=TURNS)
+@check("pipeline.makes_one_version_for_the_data", uses=[*TURNS, *SEEDS])
 def makes_one_version_for_the_data(grading: Grading) -> Finding:
     """Each change of the data makes one version that learned from all days before the last month; gate, alias and --out agree.
 
-    Data that were there before have their version already.
+    Data that were there before have their version already; another seed makes another.
 
     Catches: a model of the new month only; the gate's month learned from; an alias moved past the gate; a second version or decision when
-    data are what they had been before the last ones. Accepts: promoted or refused.
+    data are what they had been before the last ones; no version said where nothing has come; a training known again without its seed.
+    Accepts: promoted or refused.
     """
     sound(grading)
     if wrong := grading.get(release):
@@ -956,11 +983,41 @@ def makes_one_version_for_the_data(grading: Grading) -> Finding:
             f"version {back.version}",
             f"{record.version}",
         )
+    if wrong := wrong_barren(grading) or wrong_seed(grading):
+        return failed(wrong, "", "one version for the data, code, use case and seed")
     return passed("each change of the data made one version, and gate, alias and --out agree", "3 versions", "3")
 
 
-def wrong_window(grading: Grading, ran: Ran, version: str, truth: Truth) -> str:
-    """What is wrong with the days that the run of a version says it learned from. Raises Fault."""
+def wrong_barren(grading: Grading) -> str:
+    """What is wrong after months of which nothing came, where another had come before. Raises Fault."""
+    order, before, after = grading.get(given).deliveries.order, sound(grading), grading.get(barren)
+    what = f"we ran pipeline for {order[0]}, then for {order[1]}, which is spoiled, and {order[2]}, which is not there"
+    once, twice = told(grading, before, what), told(grading, after, what, code=3)
+    wrong = _other_ends(twice, [(order[1], "refused"), (order[2], "failed")]) or moved(grading, before, after)
+    if not wrong and (once.version, once.promoted) != (twice.version, twice.promoted):
+        wrong = (
+            f"--out says version {twice.version}, promoted: {str(twice.promoted).lower()}; the data are still those of version "
+            f"{once.version}, of which it had said promoted: {str(once.promoted).lower()}"
+        )
+    return f"{what}; {wrong}" if wrong else ""
+
+
+def wrong_seed(grading: Grading) -> str:
+    """What is wrong after the first month came once more, with another seed. Raises Fault."""
+    before, ran = sound(grading), grading.get(reseeded)
+    what = "we ran pipeline for a month, and for the same month with another seed"
+    record, there = told(grading, ran, what), registered(grading, ran)
+    new = there.versions - registered(grading, before).versions
+    if len(new) != 1 or record.version not in new:
+        return f"{what}; this made {len(new)} new versions, and --out says version {record.version}"
+    wrong = disagreement(record, there, lines_of(grading, ran))
+    truth = grading.get(truth_first)
+    wrong = wrong or wrong_window(grading, ran, str(record.version), truth, OTHER_SEED)
+    return f"{what}; {wrong}" if wrong else ""
+
+
+def wrong_window(grading: Grading, ran: Ran, version: str, truth: Truth, wanted: int = running.SEED) -> str:
+    """What is wrong with the days and the seed that the run of a version says it learned with. Raises Fault."""
     assert ran.tracking is not None
     run_id = registered(grading, ran).runs.get(version, "")
     try:
@@ -981,11 +1038,7 @@ def wrong_window(grading: Grading, ran: Ran, version: str, truth: Truth) -> str:
             "the data before their last month"
         )
     seed = str(params.get("seed"))
-    return (
-        ""
-        if seed == str(running.SEED)
-        else f"the run of version {version} has the seed {seed[:20]}, not {running.SEED}"
-    )
+    return "" if seed == str(wanted) else f"the run of version {version} has the seed {seed[:20]}, not {wanted}"
 
 
 @work
@@ -1060,10 +1113,10 @@ def logged_model(grading: Grading, ran: Ran, there: Registered, version: str) ->
 
 @check("pipeline.survives_kills", uses=[*RUN, release, killed])
 def survives_kills(grading: Grading) -> Finding:
-    """Killed three times, once inside registration and once inside promotion, and run again: the state of one undisturbed run.
+    """Killed once within training, registration and promotion each, and once before, and run again: the state of one undisturbed run.
 
-    Catches: half files that are believed; a version or a decision doubled or lost; a lock that outlives its process; an alias
-    without a line. Accepts: work done again.
+    Catches: half files that are believed; a run taken for finished that is not; a version or a decision doubled or lost; a lock that
+    outlives its process; an alias without a line. Accepts: work done again.
     """
     whole(grading)
     found = grading.get(killed)

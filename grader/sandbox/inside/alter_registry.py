@@ -6,6 +6,7 @@ WHAT is
     deleted-champion   the alias is left and its version deleted
     deleted            the version is deleted
     add                a version more, with a source and a run
+    FAILED, KILLED, RUNNING    the run ended so, or goes on; VERSION and SOURCE do not matter
     break, mend        the database is no database any more, or what it was
 """
 
@@ -42,6 +43,10 @@ def alter(connection, what, model, version, source, run):
             "UPDATE model_versions SET current_stage = 'Deleted_Internal' WHERE name = ? AND version = ?",
             (model, version),
         )
+    if what in ("FAILED", "KILLED", "RUNNING"):
+        connection.execute("UPDATE runs SET status = ? WHERE run_uuid = ?", (what, run))
+        if what == "RUNNING":
+            connection.execute("UPDATE runs SET end_time = NULL WHERE run_uuid = ?", (run,))
     if what == "add":
         connection.execute(
             "INSERT INTO model_versions (name, version, creation_time, last_updated_time, current_stage, source, run_id, status) "

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+LARGEST_SEED = 2**32 - 1  # of NumPy, and so of scikit-learn
 REFUSED = 2  # the exit code that says: what you gave me is wrong, I am not
 
 
@@ -58,8 +59,8 @@ def read_config(path: Path) -> Config:
         if key not in given:
             refuse("bad_config", f"{key} is missing", key)
     config = Config(**{key: parsers[kinds[key]](key, value) for key, value in given.items()})
-    if config.seed < 0:
-        refuse("bad_config", f"seed is {config.seed}; it must not be negative", "seed")
+    if not 0 <= config.seed <= LARGEST_SEED:
+        refuse("bad_config", f"seed is {config.seed}; it must be from 0 to {LARGEST_SEED}", "seed")
     if config.train_end < config.train_start:
         refuse("bad_config", f"train_end {config.train_end} is before train_start {config.train_start}", "train_end")
     for key, least in (("trees", 1), ("leaves", 2)):

@@ -77,9 +77,9 @@ def write_features(usecase: UseCase, months: Months) -> None:
 @task(name="train", cache_policy=NO_CACHE)
 def train_on(data_hash: str, seed: int, usecase: Path, case: UseCase, months: Months) -> str:
     """The run that learned from exactly these data: the one that is there, or a new one."""
-    if run_id := finished_run(data_hash, seed):
-        return run_id
     start, end = months.training_window(case)
+    if run_id := finished_run(data_hash, (start, end), seed):
+        return run_id
     work = STATE / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()

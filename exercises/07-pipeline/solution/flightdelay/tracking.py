@@ -75,14 +75,15 @@ def code_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def finished_run(data_hash: str, seed: int) -> str | None:
-    """The run in which today's code learned from data of this hash, if there is one; runs that were killed are not finished."""
+def finished_run(data_hash: str, window: tuple[str, str], seed: int) -> str | None:
+    """The finished run in which today's code learned from these days of data of this hash, if there is one."""
     with tracking_server():
         experiment = mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default"))
         runs = mlflow.search_runs(
             [experiment.experiment_id],
             f"attributes.status = 'FINISHED' and params.seed = '{seed}' and tags.`mlekit.dataset_hash` = '{data_hash}' "
-            f"and tags.`mlekit.code_hash` = '{code_hash(HOME)}'",
+            f"and tags.`mlekit.code_hash` = '{code_hash(HOME)}' "
+            f"and params.train_start = '{window[0]}' and params.train_end = '{window[1]}'",
             max_results=1,
             output_format="list",
         )

@@ -52,7 +52,7 @@ class Observed:
                 status = message["status"]
                 if asked and not await self._kept(state, status, began):
                     status, dropped = 503, True
-            await (_not_kept(send) if dropped else send(message))
+            await (_not_kept(send, str(state["request_id"])) if dropped else send(message))
 
         try:
             await self.app(scope, receive, keep_and_send)
@@ -90,11 +90,12 @@ def _scored(state: dict[str, object], status: int) -> Scored | None:
     return found if isinstance(found, Scored) and status == 200 else None
 
 
-async def _not_kept(send: Send) -> None:
+async def _not_kept(send: Send, request_id: str) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(NOT_KEPT)).encode()),
         (b"retry-after", b"1"),
+        (b"x-request-id", request_id.encode()),
     ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": NOT_KEPT})

@@ -80,7 +80,8 @@ def write_features(usecase: UseCase, months: Months) -> None:
 
 def train_on(data_hash: str, seed: int, usecase: Path, case: UseCase, months: Months) -> str:
     """The run that learned from exactly these data: the one that is there, or a new one."""
-    return finished_run(data_hash, seed) or learn_from(months.training_window(case), seed, usecase, months)
+    window = months.training_window(case)
+    return finished_run(data_hash, window, seed) or learn_from(window, seed, usecase, months)
 
 
 @task(name="train", cache_policy=NO_CACHE)
