@@ -128,6 +128,7 @@ class Batch:
 
 
 ODD = 12
+OTHER_IDS = ("x" * 65, "two words", "<script>alert(1)</script>")  # none of the form that ids have
 
 
 def odd_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,6 +201,7 @@ def scored(grading: Grading) -> Batch:
     asked.append(
         ([{**rows[i], "row_id": rows[j]["row_id"]} for i, j in zip(one, other, strict=True)], one, "row-ids-of-others")
     )
+    asked += [([rows[i]], [i], id) for i, id in zip(mixed, OTHER_IDS, strict=False)]
     made = [question(some, id) for some, _, id in asked]
     with grading.sandbox.turn:
         got_ = found.ask(*made, concurrency=LOAD)
@@ -212,7 +214,7 @@ def answers_like_batch(grading: Grading) -> Finding:
     """The same rows get the same probabilities over HTTP as from `predict`, alone, together, in any order and at the same time.
 
     Catches: features made anew for the service; scores that depend on neighbours; an answer sorted; the version of another model; rows
-    known by their `row_id`, or refused since they are odd. Accepts: any server, any batching.
+    known by their `row_id`, or refused since they are odd; any text taken for the id of a request. Accepts: any server, any batching.
     """
     import numpy as np
 
@@ -223,7 +225,12 @@ def answers_like_batch(grading: Grading) -> Finding:
         said = predicted(answer, rows, what)
         if said.model_version != shop_.versions["own"]:
             raise Fault(f"{what}; model_version is {said.model_version}, and the champion is {shop_.versions['own']}")
-        if answer.headers.get("x-request-id") != said.request_id or id not in (None, said.request_id):
+        if id in OTHER_IDS and said.request_id == id:
+            return failed(
+                f"{what}; the id came back, and it is of another form than ids are: one has to be made in its place",
+                id[:40], "up to 64 letters, digits, -, _ and .",
+            )  # fmt: skip
+        if answer.headers.get("x-request-id") != said.request_id or id not in (None, *OTHER_IDS, said.request_id):
             header = answer.headers.get("x-request-id")
             raise Fault(f"{what}; its answer has request_id {said.request_id!r} and the header X-Request-ID {header!r}")
         ids.add(said.request_id)

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from grader import stages
@@ -75,6 +75,7 @@ ODD_IDS = (  # they come back as something else from whoever reads them as numbe
     "True",
     'a,b;"c"\td',
     "Größe ☂",
+    "two\u2028lines\u0085more",  # ends of lines to some, and characters like others to JSON
     "2023-01-01",
     "'); DROP TABLE log; --",
     "x" * 300,
@@ -92,6 +93,7 @@ FULL = "we let every write to MLEKIT_STATE fail for want of room"
 AGAIN = "it-comes-again"  # the id of two requests
 REFUSED_AGAIN = "it-comes-again-wrongly"  # the same, but the later one is refused
 AT_ONE_TIME, SAME_ID = 24, "at-one-time"  # so many requests with one id, several of them at a time
+EAST, WEST = timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-7))
 BOUNDS = ((1 / 8, 5 / 8), (1 / 4, 3 / 4), (3 / 8, 7 / 8))  # shares of the log between which rows are counted
 
 
@@ -870,7 +872,7 @@ def questions(record: Record, log: Log) -> list[Asked]:
         (("rows_of_request", "--request-id", odd.id), is_(rows), json.dumps(rows)),
         (("rows_of_request", "--request-id", refused.id), is_([]), "[], since the later of two requests was refused"),
         *(
-            (("count", "--from", _stamp(start), "--to", _stamp(end)), lambda answer, right=right: answer == right, f"{right}")
+            (("count", "--from", _stamp(start, EAST), "--to", _stamp(end, WEST)), lambda answer, right=right: answer == right, f"{right}")
             for start, end, right in stretches(log)
         ),
         (
@@ -901,8 +903,8 @@ def stretches(log: Log) -> list[tuple[float, float, int]]:
     return found
 
 
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()
+def _stamp(at: float, zone: timezone = UTC) -> str:
+    return datetime.fromtimestamp(at, zone).isoformat()
 
 
 @work

@@ -48,7 +48,7 @@ PLACE_RULES = (
     f"{STOP_SECONDS} seconds.",
     f"**Memory**: {MEMORY_MB:,} MB for all its processes together, whatever is asked. **Answers** are there within {PATIENCE_SECONDS} "
     f"seconds, "
-    "as they are: not compressed, and no redirects.",
+    "not compressed unless the request says that it takes that, and without redirects.",
 )
 
 MODEL_RULES = (

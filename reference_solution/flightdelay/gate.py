@@ -71,7 +71,7 @@ def ask(uri: str, features: pd.DataFrame) -> Candidate:
         raise NoAnswer(f"input: {problem.message[:200]}") from None
     except Exception as problem:  # whatever a model does that does not work
         raise NoAnswer(f"{type(problem).__name__}: {str(problem)[:200]}") from None
-    return Candidate(probability, float(np.median(seconds)))
+    return Candidate(probability, min(seconds))  # the least: what else the machine does can only add
 
 
 def answer(model: mlflow.pyfunc.PyFuncModel, features: pd.DataFrame) -> np.ndarray:
