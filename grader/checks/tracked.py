@@ -226,6 +226,9 @@ def _score(
     settings, written = Mount(given, "given"), Mount(out / "out", "out", writable=True)
     kit, store = Mount(INSIDE, "kit"), Mount(logged.ran.tracking, "store")
     together = pd.concat([t.assign(row_id=_ids(name, t)) for name, t in tables.items()], ignore_index=True)
+    for name in together.select_dtypes("object"):
+        if pd.api.types.infer_dtype(together[name], skipna=True).startswith("datetime"):
+            together[name] = pd.to_datetime(together[name], utc=True).dt.tz_localize(None)  # MLflow knows no zone
     together.to_parquet(given / "features.parquet", index=False)
     seen = grading.sandbox.path
     job = {
@@ -239,7 +242,7 @@ def _score(
         return Fault(f"we loaded a logged model with mlflow.pyfunc.load_model and scored features; {ran.sentence()}")
     try:
         if said := grading.reader.json(ran.out / "problem.json"):
-            return Fault(f"we scored features with the logged model; {one_line(str(said), 400)}")
+            return Fault(f"we scored features with the logged model; {one_line(str(said), 700)}")
         ids = [row for name, table in tables.items() for row in _ids(name, table)]
         found = predictions.read_ids(grading.reader, ran.out / "answer.parquet", ids)
     except (Unreadable, Fault) as problem:

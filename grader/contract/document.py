@@ -447,8 +447,8 @@ From this stage on `train` logs one MLflow run to the experiment that `MLFLOW_EX
 
 It is the model that `predict` uses. It is loaded with `mlflow.pyfunc.load_model` in your environment, in your folder. It takes a table
 with one column for each entry of your `features.toml`, in their order, as of the decisions: numbers are float64 with NaN for
-null, texts are objects with None. It gives a table with the column `probability`, one row a row. Signature and input example say
-the same.
+null, texts are objects with None, instants are datetime64 in UTC that names no zone, as MLflow's `datetime` takes them. It gives
+a table with the column `probability`, one row a row. Signature and input example say the same.
 
 {_commands_of("05")}"""
 

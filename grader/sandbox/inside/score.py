@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+MOST, BEGIN = 600, 80  # characters that are told of what went wrong, and how many of them are its first
+
 
 def main(job, problem):
     sys.path[0] = os.getcwd()  # as for `python -m`: a model may need modules of its submission
@@ -23,7 +25,8 @@ def main(job, problem):
         answer = pd.DataFrame({"row_id": table["row_id"], "probability": pd.Series(found["probability"]).to_numpy()})
         answer.to_parquet(job["out"], index=False)
     except Exception as wrong:
-        said = f"{type(wrong).__name__}: {str(wrong)[:600]}"
+        text = str(wrong)  # MLflow begins with the table and ends with what is wrong with it
+        said = f"{type(wrong).__name__}: {text if len(text) <= MOST else f'{text[:BEGIN]} ... {text[BEGIN - MOST :]}'}"
     with open(problem, "w", encoding="utf-8") as file:
         json.dump(said, file)
 

@@ -26,7 +26,8 @@ class Model:
         """The probability that the label holds, shape (n,). A value of another kind than in training counts as missing."""
         if features.is_empty():
             return np.empty(0)
-        alike = features.select(pl.col(name).cast(kind, strict=False) for name, kind in self.schema.items())
+        plain = in_seconds(features)
+        alike = plain.select(pl.col(name).cast(kind, strict=False) for name, kind in self.schema.items())
         return self.pipeline.predict_proba(alike.to_pandas())[:, 1]
 
 
@@ -36,6 +37,7 @@ def fit(features: pl.DataFrame, label: pl.Series, definitions: list[Definition],
     Each row is learned from twice, the second time without what the history tells. So the model also knows what to say when a source
     is silent, and an unusual gap does not send a row to a corner of the trees where few flights were.
     """
+    features = in_seconds(features)
     schema = {column.name: _kind(column) for column in features if column.is_not_null().any()}
     history = [d.name for d in definitions if isinstance(d, AsOf | Count) and d.name in schema]
     plain = features.select(pl.col(name).cast(kind) for name, kind in schema.items())
@@ -54,6 +56,11 @@ def fit(features: pl.DataFrame, label: pl.Series, definitions: list[Definition],
     pipeline = make_pipeline(encode, boosting)
     pipeline.fit(pl.concat([plain, silent]).to_pandas(), np.tile(label.to_numpy(), 2))
     return Model(pipeline, schema)
+
+
+def in_seconds(features: pl.DataFrame) -> pl.DataFrame:
+    """Features with instants as seconds since 1970, however fine they come and whatever zone they name."""
+    return features.with_columns(pl.selectors.datetime().dt.epoch("s"))
 
 
 def _kind(column: pl.Series) -> pl.DataType:

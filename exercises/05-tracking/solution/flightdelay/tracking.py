@@ -94,7 +94,7 @@ def log_model(trained: Trained, out: Path) -> str:
     Requirements are named: left to itself MLflow finds them out by loading the model in a process of its own, for seconds. The package
     goes along, since the model is no use without it.
     """
-    features = trained.features.with_columns(pl.selectors.numeric().cast(pl.Float64)).to_pandas()
+    features = as_table(trained.features)
     logged = mlflow.pyfunc.log_model(
         name=MODEL,
         python_model=LoggedModel(),
@@ -105,6 +105,15 @@ def log_model(trained: Trained, out: Path) -> str:
         code_paths=[str(Path(__file__).parent)],
     )
     return logged.model_uri
+
+
+def as_table(features: pl.DataFrame) -> pd.DataFrame:
+    """Features as logged models take them: numbers of one type, since whole ones have no way to say that nothing is known.
+
+    Instants are in UTC and do not say so, since MLflow knows no others.
+    """
+    numbers, instants = pl.selectors.numeric().cast(pl.Float64), pl.selectors.datetime(time_zone="*")
+    return features.with_columns(numbers, instants.dt.convert_time_zone("UTC").dt.replace_time_zone(None)).to_pandas()
 
 
 def download(uri: str) -> Path:

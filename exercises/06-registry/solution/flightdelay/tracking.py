@@ -109,8 +109,12 @@ def log_model(trained: Trained, out: Path) -> str:
 
 
 def as_table(features: pl.DataFrame) -> pd.DataFrame:
-    """Features as logged models take them: numbers of one type, since whole ones have no way to say that nothing is known."""
-    return features.with_columns(pl.selectors.numeric().cast(pl.Float64)).to_pandas()
+    """Features as logged models take them: numbers of one type, since whole ones have no way to say that nothing is known.
+
+    Instants are in UTC and do not say so, since MLflow knows no others.
+    """
+    numbers, instants = pl.selectors.numeric().cast(pl.Float64), pl.selectors.datetime(time_zone="*")
+    return features.with_columns(numbers, instants.dt.convert_time_zone("UTC").dt.replace_time_zone(None)).to_pandas()
 
 
 def load(uri: str) -> tuple[Callable[[pl.DataFrame], np.ndarray], Path]:

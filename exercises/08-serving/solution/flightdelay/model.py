@@ -32,7 +32,7 @@ class Model:
 
 def numbers(features: pl.DataFrame, schema: dict[str, pl.DataType], codes: dict[str, dict[str, float]]) -> np.ndarray:
     """Features as trees take them, shape (n, k): NaN where nothing is known, and for a text that was not in training."""
-    columns = []
+    features, columns = in_seconds(features), []
     for name, kind in schema.items():
         column = features[name].cast(kind, strict=False)
         if name in codes:
@@ -48,6 +48,7 @@ def fit(features: pl.DataFrame, label: pl.Series, definitions: list[Definition],
     Each row is learned from twice, the second time without what the history tells. So the model also knows what to say when a source
     is silent, and an unusual gap does not send a row to a corner of the trees where few flights were.
     """
+    features = in_seconds(features)
     schema = {column.name: _kind(column) for column in features if column.is_not_null().any()}
     history = [d.name for d in definitions if isinstance(d, AsOf | Count) and d.name in schema]
     plain = features.select(pl.col(name).cast(kind) for name, kind in schema.items())
@@ -59,6 +60,11 @@ def fit(features: pl.DataFrame, label: pl.Series, definitions: list[Definition],
     )  # fmt: skip
     trees.fit(numbers(pl.concat([plain, silent]), schema, codes), np.tile(label.to_numpy(), 2))
     return Model(trees, schema, codes)
+
+
+def in_seconds(features: pl.DataFrame) -> pl.DataFrame:
+    """Features with instants as seconds since 1970, however fine they come and whatever zone they name."""
+    return features.with_columns(pl.selectors.datetime().dt.epoch("s"))
 
 
 def _kind(column: pl.Series) -> pl.DataType:
