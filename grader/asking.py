@@ -42,6 +42,7 @@ def why(check_id: str, as_json: bool) -> int:
         folder.mkdir(parents=True)
     except OSError as problem:
         raise cli.Refused(cli.unwritable(folder, problem)) from None
+    print(f"mlekit: running {spec.id} again in your own world, to lay down what it gives and gets", file=sys.stderr)
     result = cli.ask(mine, spec, stored.seed if stored else None, folder)
     found = result.checks[0]
     _report(result, folder)
@@ -82,7 +83,9 @@ def _say(mine: Workspace, spec: CheckSpec, found: CheckResult, folder: Path) -> 
         fast.show("", "What we ran, in your own world; each script runs it again, from any folder:")
         for script in runs:
             print(f"  sh {_shell(script)}")
-    fast.show("", f"What was given, what you wrote and a report with plots: {below}/", f"A hint: mlekit hint {spec.id}")
+    fast.show("", f"What was given, what you wrote and a report with plots: {below}/")
+    passes = found.outcome in (Outcome.PASS, Outcome.PROVIDED)
+    fast.show("It passes." if passes else f"A hint: mlekit hint {spec.id}")
 
 
 def _show_table(lines: list[str]) -> None:

@@ -102,8 +102,8 @@ def main() -> None:
 
 @app.command()
 def check(
-    stage: Annotated[str | None, typer.Argument(help="01 or baseline; without it the first incomplete stage.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Draw new data instead of keeping the last.")] = False,
+    stage: Annotated[str | None, typer.Argument(help="01 or baseline; without it the stage you are at.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Draw a new world, which is kept from then on.")] = False,
     as_json: JsonOption = False,
     isolation: IsolationOption = "auto",
 ) -> None:
@@ -125,6 +125,8 @@ def check(
         typer.echo(result.to_json(), nl=False)
     elif result.finished:
         fast.show_check(result)
+        if fresh:
+            fast.show(f"World {result.world} is yours from now on; --fresh draws another.")
     _tell_faults(result, watched, None)
     raise typer.Exit(exit_code(result, "complete", FIRST_ROW))
 

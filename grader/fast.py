@@ -164,6 +164,11 @@ def next_step(mine: workspace.Workspace, as_json: bool) -> int | None:
     if stored is None or stored.grade is None:
         show(f"You are at {stage.folder.name}: {stage.title}. {stage.todo}", "", f"Read {brief}, then: mlekit check")
         return 0
+    if not workspace.unchanged(mine, stage, stored):
+        show(
+            f"Files have changed since you checked at {clean(stored.at)}; this was so before: mlekit check looks again",
+            "",
+        )
     show(completeness(stored.grade, stage.id, stage_names()))
     if step is not None:
         show(

@@ -248,6 +248,7 @@ class Submission:
     servers: dict[str, Server] = field(default_factory=dict)  # by URL
     going_on: list[Running] = field(default_factory=list)  # commands that were started, ended or not
     labels: dict[Path, str] = field(default_factory=dict)  # what each folder it writes to is for; never told to it
+    tell: Callable[[str], None] = lambda label: None  # hears what is begun, for whoever waits
 
     def run(
         self,
@@ -275,6 +276,7 @@ class Submission:
         All its processes are killed as soon as `kill_when` says so. What depends on more than its files is not `cached`. `beside`
         is a command that goes on, or has ended, in whose state it runs.
         """
+        self.tell(self.labels.get(out, command))
         given = self._state(out, state) if beside is None else Mount(beside.out / "state", "state", writable=True)
         written = Mount(out / "out", "out", writable=True)
         written.source.mkdir(parents=True, exist_ok=True)
@@ -301,6 +303,7 @@ class Submission:
         network: bool = False,
     ) -> list[Ran]:
         """Run command lines at the same time on one state and one store, a copy of `tracking`; each has its own of `outs`."""
+        self.tell(self.labels.get(outs[0], command))
         first, limits = outs[0], replace(limits, seconds=limits.seconds * len(outs))  # they may wait for each other
         given, store = self._state(first, None), self._store(first, tracking)
         earlier = {stores.NAME: tracking} if tracking else {}

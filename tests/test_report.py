@@ -250,6 +250,20 @@ def test_progress_is_one_live_line_in_a_terminal():
     assert stream.text.endswith("\r\x1b[K")
 
 
+def test_where_nothing_was_said_for_long_a_line_tells_what_goes_on(monkeypatch):
+    stream = Terminal(tty=False)
+    progress = Progress({"a": "runs", "b": "ends"}, stream, Style(80))
+    progress({"event": "started", "id": "a"})
+    progress({"event": "runs", "what": "train-\x1b[2Janother-seed"})
+    progress({"event": "tick"})
+    assert stream.text == ""
+    monkeypatch.setattr("grader.report.progress.QUIET_SECONDS", 0.0)
+    progress({"event": "tick"})
+    assert stream.text.startswith("[1/2] 0 s (train-")
+    assert stream.text.endswith("another-seed)  runs\n")
+    assert "\x1b" not in stream.text
+
+
 def test_progress_is_a_line_a_check_elsewhere():
     stream = Terminal(tty=False)
     progress = Progress({"a": "runs", "b": "ends"}, stream, Style(80))

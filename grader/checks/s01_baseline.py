@@ -478,10 +478,13 @@ def interval_is_honest(grading: Grading) -> Finding:
         raise Owed("the validation rows hold only one outcome: see baseline.split_by_time")
     low, high, score = mine.report.auc_low, mine.report.auc_high, mine.report.auc
     half, expected = (high - low) / 2, 1.96 * statistics.auc_error(mine.late, mine.probability)
-    value = f"{low:.3f} to {high:.3f} around {score:.3f}"
+    value = f"{low:.4f} to {high:.4f} around {score:.4f}"
     bar = f"half width {expected * BARS['interval_low']:.3f} to {expected * BARS['interval_high']:.3f}"
     if not low <= score <= high:
-        return failed("the reported interval does not hold the reported AUC", value, bar)
+        narrow = (
+            ", and is narrower than that many validation rows allow" if half < expected * BARS["interval_low"] else ""
+        )
+        return failed(f"the reported interval does not hold the reported AUC{narrow}", value, bar)
     if half < expected * BARS["interval_low"]:
         return failed("the reported interval is narrower than that many validation rows allow", value, bar)
     if half > expected * BARS["interval_high"]:

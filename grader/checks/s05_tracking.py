@@ -398,7 +398,7 @@ def metrics_follow(grading: Grading) -> Finding:
             if abs(got - value) > BARS["metric"]:
                 return failed(
                     f"{what}: the metric valid.{key} is not what the logged validation rows give", f"{got:.6f}",
-                    "what we measured on them, to 6 digits", charts.pairs("Metrics of the run", {**said, key: (got, value)}),
+                    f"{value:.6f}, to 6 digits", charts.pairs("Metrics of the run", {**said, key: (got, value)}),
                 )  # fmt: skip
         if apart > BARS["point"]:
             return failed(
@@ -499,7 +499,10 @@ def logs_what_changed(grading: Grading) -> Finding:
             if run.params[key] != value:
                 return failed(f"{what}: the parameter {key} is not what the configuration gave", run.params[key], value)
         if (run.tags[code] == base.tags[code]) != (name == "exchanged"):
-            return failed(f"{what}: the tag {code} {CODE[name]}", run.tags[code][:80], base.tags[code][:80])
+            wanted = "the same" if name == "exchanged" else "another one"
+            return failed(
+                f"{what}: the tag {code} {CODE[name]}", f"{base.tags[code][:16]}, then {run.tags[code][:16]}", wanted
+            )
     return passed(
         "what is logged changes with what it is about, and with nothing else", f"{len(TRAININGS) + 2} trainings", "all"
     )
@@ -537,7 +540,7 @@ def baselines_logged(grading: Grading) -> Finding:
             if abs(got - wanted) > BARS["metric"]:
                 return failed(
                     f"{HOW[name]}: baseline.{key} is not what the late rate of the flights before the validation rows gives on the "
-                    "validation rows", f"{got:.6f}", "what we measured, to 6 digits",
+                    "validation rows", f"{got:.6f}", f"{wanted:.6f}, to 6 digits",
                 )  # fmt: skip
         if name == "first":
             value = f"baseline.brier {expected['brier']:.4f}, valid.brier {run.logged.metrics['valid.brier']:.4f}"
@@ -730,7 +733,7 @@ def staleness_measured(grading: Grading) -> Finding:
             if not abs(got - value) <= BARS["metric"]:
                 return failed(
                     f"we ran train with train_end {key[0]} and predict on the flights of {key[1]}; {name} in the study is another number",
-                    f"{got:.6f}", "what we measured, to 6 digits", chart,
+                    f"{got:.6f}", f"{value:.6f}, to 6 digits", chart,
                 )  # fmt: skip
     return passed(
         "the study's points are what we measure",

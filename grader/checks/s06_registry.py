@@ -477,7 +477,8 @@ def asks_for_calibration(grading: Grading) -> Finding:
 def asks_for_speed(grading: Grading) -> Finding:
     """A challenger that takes twenty times as long is refused as `latency`.
 
-    Catches: a gate without a clock; a clock around the loading. Accepts: single rows, batches, a median or the least of several tries.
+    Catches: a gate without a clock; a clock around the loading, or around one call about the whole month. Accepts: single rows, batches, a
+    median or the least of several tries.
     """
     return names_the_gate("slow")(grading)
 

@@ -157,6 +157,7 @@ def run(plan: Plan, python: Path | None, scratch: Path, isolated: bool, event_fd
     runs = RunCache(plan.cache) if plan.cache else None
     stores = Stores(sandbox, scratch, python)
     submission = Submission(copy, read_manifest(copy), sandbox, python, hidden, cache=runs, stores=stores)
+    submission.tell = lambda label: emit({"event": "runs", "what": label})
     disks = Disks(WRITTEN_MB).mount if isolated else Grading.disk
     with ThreadPoolExecutor(max_workers=32) as pool:
         grading = Grading(
