@@ -263,8 +263,8 @@ def report(found: Sequence[Found], as_json: bool, out: TextIO) -> int:
         out.write("\n".join(lines) + "\n")
         if one.fix:
             out.write("\n".join(style.wrap(f"to do: {one.fix}", NAME_WIDTH + STATE_WIDTH)) + "\n")
-    warned = sum(one.state is State.WARNING for one in found)
-    well = "It works, with less than it could." if warned else "Everything works."
+    warned = any(one.state is State.WARNING for one in found)
+    well = "All that the exercises need works." if warned else "Everything works."
     said = "Something is wrong; see what to do above." if wrong else well
     out.write(f"\n{said}\n")
     return int(wrong)

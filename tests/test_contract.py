@@ -348,6 +348,8 @@ def test_every_limit_of_the_sandbox_is_in_the_document():
     assert {f.name for f in fields(Limits)} == {"seconds", "memory_mb", "processes", "disk_mb", "output_kb"}
     assert document.MAX_COPIED_FILES == grader.submission.MAX_FILES
     assert document.MAX_COPIED_MB == grader.submission.MAX_TOTAL_MB
+    assert document.LEFT_OUT_FOLDERS == grader.submission.SKIPPED_FOLDERS
+    assert document.LEFT_OUT_ENDINGS == grader.submission.SKIPPED_ENDINGS
 
 
 def test_the_environment_of_a_command_is_the_one_in_the_contract(tmp_path):

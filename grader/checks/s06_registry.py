@@ -776,7 +776,8 @@ def rolls_back(grading: Grading) -> Finding:
 def leaves_an_audit_trail(grading: Grading) -> Finding:
     """Every decision leaves one line that says what the decision said; lines are only added, also after half of one.
 
-    Catches: promotions only; a file written anew; a line glued to a torn one; other reasons than those of the decision.
+    Catches: promotions only; a file written anew; a line glued to a torn one; other reasons than those of the decision; a line about
+    what was refused with exit code 2.
     Accepts: more keys; the torn line kept or left out.
     """
     line, told_ = grading.get(lined_up), grading.get(story)
@@ -807,6 +808,11 @@ def leaves_an_audit_trail(grading: Grading) -> Finding:
         torn = ", after we had added half a line to the audit log" if number == 1 else ""
         step = (action, champions[number], champions[number + 1], "promoted")
         before = _one_more(grading, before, ran, step, f"we ran {action}{torn}")
+    if audited(grading, told_.rollbacks[2]) != audited(grading, told_.rollbacks[1]):
+        return failed(
+            "a rollback with nothing to go back to was refused, and the audit log is another one; what ends with exit code 2 has decided "
+            "nothing", "another line", "none",
+        )  # fmt: skip
     return passed("every decision left its line", "5 of 5", "one line each")
 
 

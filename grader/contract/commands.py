@@ -59,7 +59,8 @@ NOTEBOOK = Command(
         "also opens in Jupyter: `os.environ.get(\"MLEKIT_DATA\", \"data\")`.",
         "Here, and only here, the rows to score also carry the after-departure columns, as a careless dump has them. "
         "At the time of the decision they are not known.",
-        "The validation rows are one stretch of the calendar after all rows that the scored model learned from: the model will be "
+        "The validation rows are all landed flights of one stretch of days, at least 2 % of those of the data, of which one day may be "
+        "split; they come after all rows that the scored model learned from: the model will be "
         "used on days that come after those it knows. No outcome from the first of them on may be known to that model, nor choose it; "
         "the schedule of those days may, as it is known long before.",
         "Two runs on the same data give the same report, and on the same rows the same predictions: fix every seed.",
@@ -449,7 +450,8 @@ RUN = (
      "of a constant on the validation rows: the late rate of the landed flights of the window before them"),
     ("tag", ("mlekit.dataset_hash",), "`dataset_hash` in the manifest of the data"),
     ("tag", ("mlekit.code_hash",), "any text that is another one when any file of the submission is, and else the same; the "
-     "working directory of a command is a clean copy and holds nothing else"),
+     "working directory of a command is a clean copy and holds nothing else. Where you run it by hand more lies there: what a clean copy "
+     "leaves out, and what you were given beside your work (`data/`, `briefs/`, `rows.parquet`), may be left out of the hash"),
     ("artifact", ("validation.parquet",), "the validation rows (see below)"),
     ("model", (), "under any name: the logged model (see below), whose URI is in `train.json`"),
 )  # fmt: skip

@@ -70,7 +70,13 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "decisions": Monitored,
     "loop-answer": LoopAnswer,
 }
-MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256  # as in grader.submission, which stands above this package
+# As in grader.submission, which stands above this package; a test holds them equal.
+MAX_COPIED_FILES, MAX_COPIED_MB = 5_000, 256
+LEFT_OUT_FOLDERS = frozenset({
+    ".git", ".hg", ".svn", ".venv", "venv", ".mlekit", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
+    ".ruff_cache", ".tox", ".nox", ".hypothesis", "node_modules", "mlruns", "mlartifacts",
+})  # fmt: skip
+LEFT_OUT_ENDINGS = (".pyc", ".pyo", ".egg-info", "mlflow.db", "mlflow.db-journal")
 
 INTRODUCTION = f"""\
 # The contract, version {CONTRACT}
@@ -236,7 +242,9 @@ def _running() -> str:
 ## How a command runs
 
 - **A clean copy.** The grader copies your folder without links, caches, environments and histories (at most {MAX_COPIED_FILES:,} files
-  and {MAX_COPIED_MB} MB) and makes the copy read-only. It is the working directory.
+  and {MAX_COPIED_MB} MB) and makes the copy read-only. It is the working directory. Left out are folders called
+  {", ".join(f"`{name}`" for name in sorted(LEFT_OUT_FOLDERS))}, and what ends with
+  {", ".join(f"`{ending}`" for ending in LEFT_OUT_ENDINGS)}.
 - **Folders.** A command may write to what `--out` names, to `MLEKIT_STATE` and to `/tmp`. What it is given is read-only and
   may lie at another path the next time.
 - **No network.** There is a loopback, and nothing behind it. Bring what you need, or lock it.

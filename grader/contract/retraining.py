@@ -54,8 +54,8 @@ DECISION_RULES = (
     "has to be one, so if the gate refuses it, make another.",
     "**`keep`** says that no version was made; **`retrain`** that some were, be it for an order alone; `versions` names them in their "
     "order. Which ones, and how many, is up to you. `trigger` says in a few words on what the decision rests.",
-    "**The gate** is that of stage 06, with its bars, but which flights it is asked about is yours to choose: landed ones that neither the "
-    "version nor its training has seen.",
+    "**The gate** is that of stage 06, with its bars, but which flights it is asked about is yours to choose: landed ones of days that are "
+    "not in the version's window, on the last of which `train` has measured; what the champion has seen does not matter.",
     "**`champion`** is the version to which the alias points after the step. It answers for the flights of the month that comes next.",
     "**An order** is carried out: a version is made by `train` with just this window, so its run says `train_start` and `train_end` as the "
     "order does, and it is judged like others; refused or not, it stays in the registry. An order asks for days that are there, and not "

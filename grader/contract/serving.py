@@ -84,7 +84,8 @@ REQUEST_RULES = (
     "**What is wrong gets a 4xx**, never a 5xx, and is one request's own trouble. Where the body is a JSON object, `detail` has an entry "
     "for each "
     "fault (of more than twenty, for twenty at least), in which `loc` ends with, or contains, the name of the field: `rows`, or a key of "
-    "a row. All of a request is refused, or nothing. Where more than one answer fits, such as for a wrong row without a champion, any of "
+    "a row. (A number that no reader of yours takes, such as one of five thousand digits, may be refused as if the body were no JSON.) "
+    "All of a request is refused, or nothing. Where more than one answer fits, such as for a wrong row without a champion, any of "
     "them does.",
     f"**`X-Request-ID`** of a request, of up to {MAX_REQUEST_ID} letters, digits, `-`, `_` and `.`, comes back as a header and as "
     f"`request_id`. "
