@@ -116,8 +116,9 @@ def _refuse(name: str, what: str) -> NoReturn:
 
 
 def _definition(number: int, entry: Any) -> Definition:
-    name = str(entry.get("name", f"number {number}")) if isinstance(entry, dict) else f"number {number}"
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not NAME.fullmatch(name):
+    if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
+        refuse("bad_feature", f"feature number {number} has no name")
+    if not NAME.fullmatch(name):
         _refuse(name, "name must be lower-case letters, digits and _, and be at most 60 long")
     if name == ROW_ID:
         _refuse(name, f"{ROW_ID} is what says which row it is; give the feature another name")

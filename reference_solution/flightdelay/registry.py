@@ -68,7 +68,8 @@ class Registry:
 
     def has(self, version: str | None) -> bool:
         try:
-            return version is not None and bool(self.client.get_model_version(self.model, version))
+            found = self.client.get_model_version(self.model, version) if version else None
+            return found is not None and str(found.version) == version  # MLflow takes 01 for 1
         except MlflowException:
             return False
 

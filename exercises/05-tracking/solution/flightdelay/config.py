@@ -70,9 +70,9 @@ def read_config(path: Path) -> Config:
         refuse(
             "bad_config", f"learning_rate is {config.learning_rate}; it must be above 0 and at most 1", "learning_rate"
         )
-    if not 0 < config.validation_share < 1:
+    if not 0.1 <= config.validation_share <= 0.5:
         share = config.validation_share
-        refuse("bad_config", f"validation_share is {share}; it must be above 0 and below 1", "validation_share")
+        refuse("bad_config", f"validation_share is {share}; it must be from 0.1 to 0.5", "validation_share")
     return config
 
 
