@@ -133,7 +133,7 @@ def test_the_brief_states_the_sizes_and_the_bars():
         f"{100 * windows.NULLS:.0f} % of the values of a column are gone",
         f"{100 * windows.NEW:.0f} % of the rows have a carrier",
         f"has {100 * MIX:.0f} points more of the flights",
-        f"up to {np.exp(windows.TILT):.0f} times as often",
+        f"about {np.exp(windows.TILT):.0f} times as often",
         f"{100 * windows.LATE_POINTS:.0f} points more of the flights are late",
         f"moved by {windows.ODDS}",
         f"{REFERENCE_WEEKS} good weeks",
