@@ -150,8 +150,15 @@ def test_next_names_the_check_to_look_at_first(mine):
     result = mlekit("next", cwd=mine.folder)
     first = next(c for c in FIRST.checks if c.required or c.critical)
     assert f"mlekit hint {first.id}" in result.stdout
+    assert "Files have changed" not in result.stdout
     assert json.loads(mlekit("next", "--json", cwd=mine.folder).stdout)["check"] == first.id
     assert progress.load(mine).stage == "01"
+
+
+def test_next_says_that_files_have_changed_since_the_check_it_speaks_of(mine):
+    stored_check(mine.folder, Outcome.FAIL)
+    (mine.folder / NOTEBOOK).write_text("changed since")
+    assert "Files have changed since you checked" in mlekit("next", cwd=mine.folder).stdout
 
 
 def test_next_lays_down_the_following_stage_once_the_one_at_work_is_complete(mine):
