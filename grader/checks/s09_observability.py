@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from grader import stages
-from grader.checks import charts, running
+from grader.checks import charts, predictions, running
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.asking import PREDICT, got, parsed, question, rows_of
 from grader.checks.s06_registry import LINE, given
@@ -30,6 +30,7 @@ from grader.checks.served import (
     shop,
 )
 from grader.checks.tracked import log_loss
+from grader.contract import Refusal
 from grader.contract.observing import (
     COUNTED_SECONDS,
     METRICS,
@@ -928,7 +929,8 @@ def answers_questions(grading: Grading) -> Finding:
     """`ops` answers which version answered a request and for which rows, how many, how many failed and what took longest.
 
     Catches: a rate by rows instead of requests, or of refused requests; bounds that are not kept, or finer than the exported times; answers
-    from memory of the last start; the last that was scored for the last; a zone that was guessed. Accepts: a whole number as 12 or 12.0.
+    from memory of the last start; the last that was scored for the last; a zone that was guessed; a refusal of which
+    only the exit code tells. Accepts: a whole number as 12 or 12.0.
     """
     asked = grading.get(questioned)
     for one in asked:
@@ -938,6 +940,9 @@ def answers_questions(grading: Grading) -> Finding:
             if one.ran.finished.code != CONTRACT_EXIT_REFUSED:
                 ended = one.ran.sentence()[:160]
                 return failed(f"{what}, {one.says}; it has to be refused, and {ended}", ended, "exit code 2")
+            predictions.read_json(
+                grading.reader, Refusal, one.ran.refusal, f"{what}, {one.says}; it ended with exit code 2, but "
+            )
             continue
         if not one.ran.ok:
             raise Fault(f"{what}; {one.ran.sentence()}")
