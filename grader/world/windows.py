@@ -581,6 +581,8 @@ def _finished(season: Season, rules: Rules, draft: _Draft, number: int, name: st
     labels, now, known = _labels(draft, rows["row_id"].to_numpy(), late, end, draw, rules)
     limit = rules.max_model_age_days
     age = int(draw.choice([limit - 1, limit, limit + 1, limit // 2, limit + 30]))
+    if rows.empty:  # the age of a model is asked of weeks without rows as well
+        age = limit + 30
     registered = now - pd.Timedelta(hours=int(draw.integers(20, 400)))
     batch, skew, skewed = _batch(draft, rows, draw, rules)
     if draft.kind == "a column gone":
@@ -708,7 +710,7 @@ def _batch(
             return batch, "ok", ()
         case "rounded":
             for name in numbers:
-                batch[name] = batch[name] * (1 + 1e-9)
+                batch[name] = batch[name] * (1 + rules.skew_relative / 3)
             return batch, "ok", ()
         case "few differ":
             for name in (one, other, "carrier"):
