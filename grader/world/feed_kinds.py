@@ -160,7 +160,11 @@ def impossible_day(draft: Draft) -> None:
 def impossible_time(draft: Draft) -> None:
     rows, form = draft.some("flights"), draft.pick(WRONG_TIMES)
     local = draft.frames["flights"]["sched_dep_local"].iloc[rows]
-    draft.set("flights", "sched_dep_local", rows, [t[:11] + form.format(hour=t[11:13], minute=t[14:]) for t in local])
+    values = [t[:11] + form.format(hour=t[11:13], minute=t[14:]) for t in local]
+    # Times that exist, in another form than that of the use case.
+    values[1::3] = [f"{t}:00" for t in local[1::3]]
+    values[2::3] = [f"{t[:10]} {t[11:]}" for t in local[2::3]]
+    draft.set("flights", "sched_dep_local", rows, values)
     draft.wrong("flights", "out_of_range", "sched_dep_local", rows)
 
 
@@ -219,12 +223,16 @@ def _minutes(draft: Draft, count: int) -> pd.TimedeltaIndex:
 def doubled_keys(draft: Draft) -> None:
     """In both tables some rows stand there again, half of them with another value, somewhere else in the file.
 
-    The keys of some have a null, which is equal to a null.
+    The keys of some have a null, which is equal to a null. Of some one is wrong in another column as well.
     """
     import numpy as np
     import pandas as pd
 
-    for table, (nulled, changed) in {"flights": ("flight_id", "distance_miles"), "weather": ("origin", "temp")}.items():
+    kinds = {
+        "flights": ("flight_id", "distance_miles", "distance_miles", 0.0),
+        "weather": ("origin", "temp", "humid", 134.0),
+    }
+    for table, (nulled, changed, spoiled, value) in kinds.items():
         rows = draft.some(table)
         draft.set(table, nulled, rows[-3:], None)
         frame = draft.frames[table]
@@ -234,6 +242,9 @@ def doubled_keys(draft: Draft) -> None:
         draft.frames[table] = pd.concat([frame, again]).iloc[order].reset_index(drop=True)
         doubled = np.concatenate([rows, np.arange(len(frame), len(frame) + len(again))])
         draft.wrong(table, "duplicate_key", None, np.flatnonzero(np.isin(order, doubled)))
+        twice_wrong = np.flatnonzero(np.isin(order, np.arange(len(frame), len(frame) + 2)))
+        draft.set(table, spoiled, twice_wrong, value)
+        draft.wrong(table, "out_of_range", spoiled, twice_wrong)
 
 
 def several_faults(draft: Draft) -> None:
