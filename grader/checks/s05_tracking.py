@@ -198,11 +198,17 @@ def other_seed(grading: Grading) -> Changed:
     """A training with another seed, where the feature definitions have another comment, or one more."""
     case_ = grading.get(case)
     grading.after(first_training)
-    given = configure(grading.folder("given-seed"), case_.window, OTHER_SEED)
+    window = (later_start(case_), case_.window[1])
+    given = configure(grading.folder("given-seed"), window, OTHER_SEED)
     name = grading.submission.manifest.features
     ran = train_altered(grading, "train-other-seed", name, given)
-    what = f"we ran train with another seed, after we had changed a comment in {name}, or added one"
-    return Changed(logged(grading, ran, what), case_.data, case_.window, case_.flights, case_.hash)
+    what = f"we ran train with another seed and a later train_start, after we had changed a comment in {name}, or added one"
+    return Changed(logged(grading, ran, what), case_.data, window, case_.flights, case_.hash)
+
+
+def later_start(case_: Case) -> str:
+    """A first day of a window before which the data has others, which nothing may be learned from."""
+    return f"{case_.months[0]}-10"
 
 
 @work
@@ -211,7 +217,7 @@ def other_end(grading: Grading) -> Changed:
     case_ = grading.get(case)
     grading.after(first_training)
     draw = stream(grading.world().seed or 0, "other end")
-    window = (case_.window[0], last_day(case_.months[TRAIN_MONTHS]))
+    window = (later_start(case_), last_day(case_.months[TRAIN_MONTHS]))
     given = configure(grading.folder("given-end"), window, OTHER_SEED)
     folder = grading.submission.folder
     programs = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py") if path.is_file())
@@ -614,7 +620,11 @@ def study_run(grading: Grading) -> Ran:
     case_ = grading.get(case)
     argv = running.command(grading, "staleness")
     out = grading.folder("staleness", grading.limits.disk_mb)
-    given = configure(grading.folder("given-staleness"), case_.window, OTHER_SEED)
+    window = (
+        later_start(case_),
+        f"{case_.window[1][:7]}-15",
+    )  # each model of the study is trained to the end of a month all the same
+    given = configure(grading.folder("given-staleness"), window, OTHER_SEED)
     source, settings = Mount(case_.data, "data"), Mount(given, "given")
     arguments: list[Argument] = [
         *argv, "--usecase", settings / "usecase.toml", "--data", source, "--config", settings / "config.toml",
