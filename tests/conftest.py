@@ -4,12 +4,14 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from grader import home
 from grader.sandbox import choose, detect
 
 # A run that was started in the background or under nohup ignores these, and so would every program under test.
@@ -31,6 +33,15 @@ def sandbox(request):
     made = choose(request.param, slots=3)
     yield made
     made.close()
+
+
+@pytest.fixture
+def reference(monkeypatch):
+    """The package of the reference solution can be imported in one test, and is gone after it."""
+    monkeypatch.syspath_prepend(str(home.reference_solution()))
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "flightdelay"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -292,14 +292,6 @@ def test_what_the_contract_lists_is_what_is_asked():
 REFERENCE = home.reference_solution()
 
 
-@pytest.fixture
-def reference(monkeypatch):
-    monkeypatch.syspath_prepend(REFERENCE)
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "flightdelay"]:
-        del sys.modules[name]
-
-
 def entry(id="a", status=200, at=1.0, rows=(("007", 0.1),), seconds=0.01):
     from flightdelay.journal import Entry
 

@@ -8,7 +8,6 @@ import json
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 import tomllib
@@ -21,7 +20,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from grader import home, services, stores
+from grader import services, stores
 from grader.checks import s07_pipeline as stage
 from grader.contract import OutputProblem, parse_output, read_manifest
 from grader.contract.outputs import PipelineRecord
@@ -425,17 +424,12 @@ def test_a_flow_run_has_to_be_there_while_the_source_is_asked(began, ended, said
 
 
 @pytest.fixture
-def patient(monkeypatch):
+def patient(reference, monkeypatch):
     """How the reference fetches, with a second of patience."""
-    monkeypatch.syspath_prepend(str(home.reference_solution()))
-    before = set(sys.modules)
     from flightdelay import source as fetching
 
     monkeypatch.setattr(fetching, "PATIENCE", 1.0)
-    yield fetching
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "flightdelay":
-            del sys.modules[name]
+    return fetching
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -25,16 +24,11 @@ def months(tmp_path_factory):
 
 
 @pytest.fixture
-def package(monkeypatch):
-    """The package of the reference solution, imported for one test."""
-    monkeypatch.syspath_prepend(str(home.reference_solution()))
-    before = set(sys.modules)
+def package(reference):
+    """The modules of the reference that these tests ask."""
     from flightdelay import config, data, definitions, learning, staleness, usecase
 
-    yield config, data, definitions, learning, staleness, usecase
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "flightdelay":
-            del sys.modules[name]
+    return config, data, definitions, learning, staleness, usecase
 
 
 def learned(package, folder: Path, first: str, last: date):

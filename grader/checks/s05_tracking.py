@@ -620,10 +620,8 @@ def study_run(grading: Grading) -> Ran:
     case_ = grading.get(case)
     argv = running.command(grading, "staleness")
     out = grading.folder("staleness", grading.limits.disk_mb)
-    window = (
-        later_start(case_),
-        f"{case_.window[1][:7]}-15",
-    )  # each model of the study is trained to the end of a month all the same
+    # Its last day is none of a month: each model of the study is trained to the end of one all the same.
+    window = (later_start(case_), f"{case_.window[1][:7]}-15")
     given = configure(grading.folder("given-staleness"), window, OTHER_SEED)
     source, settings = Mount(case_.data, "data"), Mount(given, "given")
     arguments: list[Argument] = [

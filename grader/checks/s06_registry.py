@@ -916,15 +916,8 @@ def alter(grading: Grading, store: Path, what: str, version: str, run: str = "")
     out, kit = grading.folder(f"altered-{what}", grading.limits.disk_mb), Mount(INSIDE, "kit")
     database = Mount(out / stores.NAME, stores.NAME) / stores.DATABASE
     argv: list[Argument] = [
-        "python",
-        kit / "alter_registry.py",
-        database,
-        what,
-        grading.get(given).model,
-        version,
-        "",
-        run,
-    ]
+        "python", kit / "alter_registry.py", database, what, grading.get(given).model, version, "", run,
+    ]  # fmt: skip
     ran = grading.submission.run("alter", argv, [kit], out, grading.limits, tracking=store)
     if not ran.ok or ran.tracking is None:
         raise Owed(f"we altered the registry; {ran.sentence()}")

@@ -845,13 +845,17 @@ def _other_ends(record: PipelineRecord, wanted: Sequence[tuple[str, str]]) -> st
     """How months ended otherwise than they had to; empty if they did not."""
     got = [(entry.month, entry.status) for entry in record.months]
     if got == list(wanted):
-        kept = [e for e in record.months if e.status in ("refused", "failed") and e.rows_accepted + e.rows_quarantined]
-        if not kept:
-            return ""
-        one = kept[0]
+        counted = (
+            e for e in record.months if e.status in ("refused", "failed") and e.rows_accepted + e.rows_quarantined
+        )
+        one = next(counted, None)
         return (
-            f"--out says of {one.month} that it is {one.status}, with {one.rows_accepted:,} rows accepted and {one.rows_quarantined:,} "
-            "quarantined; of a month that is not taken in both are 0, whatever came of it before"
+            ""
+            if one is None
+            else (
+                f"--out says of {one.month} that it is {one.status}, with {one.rows_accepted:,} rows accepted and {one.rows_quarantined:,} "
+                "quarantined; of a month that is not taken in both are 0, whatever came of it before"
+            )
         )
     return f"--out says {', '.join(f'{m[:10]} {s}' for m, s in got) or 'nothing'}, not {', '.join(f'{m} {s}' for m, s in wanted)}"
 
@@ -893,7 +897,6 @@ def does_nothing_twice(grading: Grading) -> Finding:
 
 
 TURNS: list[Work[Any]] = [*RUN, release, failing, failed_well, truth_all, caught_up, truth_turned, turned, turned_back]
-SEEDS: list[Work[Any]] = [reseeded, barren]
 
 
 @check("pipeline.takes_months_in_any_order", uses=TURNS)
@@ -936,7 +939,7 @@ def wrong_turns(grading: Grading, record: PipelineRecord) -> str:
     return first_ or wrong_tables(grading, grading.get(turned).ran, grading.get(truth_turned))
 
 
-@check("pipeline.makes_one_version_for_the_data", uses=[*TURNS, *SEEDS])
+@check("pipeline.makes_one_version_for_the_data", uses=[*TURNS, reseeded, barren])
 def makes_one_version_for_the_data(grading: Grading) -> Finding:
     """Each change of the data makes one version that learned from all days before the last month; gate, alias and --out agree.
 

@@ -489,13 +489,6 @@ def names_the_columns(grading: Grading) -> Finding:
         raise Owed(f"{verdicts.noise}, so naming columns proves nothing: see monitoring.stays_quiet")
     if len(noticed) < BARS["found"] * len(DATA_KINDS):
         raise Owed("most weeks whose features were changed have to be noticed first: see monitoring.finds_drift")
-    features = grading.get(given).traffic.features
-    if strangers := [j for j in verdicts.every if not {*j.said.columns} <= {*features}]:
-        one, name = strangers[0], next(name for name in strangers[0].said.columns if name not in features)
-        return failed(
-            f"columns of a window names {shown(name)}, which is no feature ({one.place}: {one.window.says})",
-            f"{len(strangers)} windows", "features only",
-        ).showing("named", _frame(strangers))  # fmt: skip
     unnamed = [judged for judged in noticed if judged.window.column not in judged.said.columns]
     single = [judged for judged in noticed if judged.window.kind in ONE_COLUMN]
     others = sum(name != j.window.column for j in single for name in j.said.columns) / max(len(single), 1)
