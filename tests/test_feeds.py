@@ -41,7 +41,7 @@ def laid_down(tmp_path_factory):
 
     @cache
     def make(seed: int) -> tuple[feeds.Case, Path]:
-        world, folder = build(seed), tmp_path_factory.mktemp(f"world-{seed}")
+        world, folder = feeds.with_an_airline_to_come(build(seed)), tmp_path_factory.mktemp(f"world-{seed}")
         write_data(world, folder / "history", feeds.months_of(world)[1], 3_000)
         case = feeds.make_feeds(world, folder / "history")
         for name, feed in case.feeds.items():
@@ -60,7 +60,8 @@ def of_kind(case: feeds.Case, kind: str):
 def source(seed: int, folder: Path):
     """Where the feeds of a world come from."""
     return feeds._source(
-        build(seed), {t: pq.read_table(folder / "history" / t).to_pandas() for t in ("flights", "weather")}
+        feeds.with_an_airline_to_come(build(seed)),
+        {t: pq.read_table(folder / "history" / t).to_pandas() for t in ("flights", "weather")},
     )
 
 
@@ -272,7 +273,7 @@ def test_names_of_folders_say_nothing_and_feeds_differ_in_size(laid_down, seed):
 
 def test_the_same_seed_gives_the_same_feeds_and_another_one_others(laid_down):
     case, folder = laid_down(SEEDS[0])
-    again = feeds.make_feeds(build(SEEDS[0]), folder / "history")
+    again = feeds.make_feeds(feeds.with_an_airline_to_come(build(SEEDS[0])), folder / "history")
     assert {n: (f.kind, f.faults) for n, f in again.feeds.items()} == {
         n: (f.kind, f.faults) for n, f in case.feeds.items()
     }

@@ -401,6 +401,15 @@ def _other_unit(draft: Draft, table: str, column: str, factor: float) -> None:
     draft.wrong(table, "unit_change", column)
 
 
+def short_flights(draft: Draft) -> None:
+    """Nearer or shorter flights, whose mean lies below what is allowed and above what `2 - mean_factor` would allow."""
+    column, allowed = draft.pick(("distance_miles", "air_time_min")), draft.source.rules["feeds"]["mean_factor"]
+    frame, usual = draft.frames["flights"], draft.source.history["flights"][column].mean()
+    factor = (1 / allowed + 2 - allowed) / 2 * usual / frame[column].mean()
+    draft.frames["flights"] = frame.assign(**{column: frame[column] * factor})
+    draft.wrong("flights", "unit_change", column)
+
+
 def last_months_flights(draft: Draft) -> None:
     """What was delivered a month ago, under the new name."""
     _last_months(draft, "flights")
@@ -691,6 +700,12 @@ def other_writer(draft: Draft) -> None:
     draft.arrow["flights"].append(rewrite)
 
 
+def new_airline(draft: Draft) -> None:
+    """Flights of an airline that there is, and that has not flown here before."""
+    flown = set(draft.source.history["flights"]["carrier"]) | set(draft.source.flights["carrier"])
+    draft.set("flights", "carrier", draft.some("flights", 15, 30), draft.pick(sorted(draft.source.carriers - flown)))
+
+
 def airline_gone(draft: Draft) -> None:
     flights = draft.frames["flights"]
     carriers = flights["carrier"].value_counts()
@@ -725,6 +740,7 @@ SPOILED: dict[str, tuple[str, Change]] = {
     "kilometres": ("kilometres for miles", kilometres),
     "hours_in_the_air": ("hours for minutes", hours_in_the_air),
     "inches_of_mercury": ("inches of mercury for millibars", inches_of_mercury),
+    "short_flights": ("flights much shorter than usual", short_flights),
     "last_months_flights": ("last month's flights again", last_months_flights),
     "last_months_weather": ("last month's weather again", last_months_weather),
     "old_month_beside": ("last month's file beside the new one", old_month_beside),
@@ -759,6 +775,7 @@ UNUSUAL: dict[str, tuple[str, Change]] = {
     "other_order": ("rows and columns in another order", other_order),
     "more_columns": ("more columns", more_columns),
     "other_writer": ("another program wrote it", other_writer),
+    "new_airline": ("an airline that is in airlines and has not flown before", new_airline),
     "airline_gone": ("an airline stopped flying", airline_gone),
     "rows_that_came_late": ("rows of the month before among the new ones", rows_that_came_late),
     "two_files": ("each table in two files", two_files),

@@ -16,6 +16,7 @@ from grader.contract import tables
 from grader.world import feed_usecase
 from grader.world.build import ZONE, World, stream
 from grader.world.delivery import Feed
+from grader.world.feed_usecase import LETTERS
 from grader.world.feed_kinds import KINDS, TABLES, Source, draft_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Case:
 
 
 def make_feeds(world: World, history: Path) -> Case:
-    """One feed of each kind for the month after `history`, a data folder that `write_history` has laid down."""
+    """One feed of each kind for the month after `history`, a data folder laid down for a world `with_an_airline_to_come`."""
     import pandas as pd
 
     usecase = usecase_of(world)
@@ -58,6 +59,18 @@ def make_feeds(world: World, history: Path) -> Case:
     clock = CLOCKS[int(stream(world.seed or 0, "clock of the feeds").integers(len(CLOCKS)))]
     now = source.now.tz_convert(timezone(timedelta(hours=clock))).isoformat()
     return Case(dict(sorted(feeds.items())), source.month, source.months, now, usecase)
+
+
+def with_an_airline_to_come(world: World) -> World:
+    """The world with one more airline, which has no flights: that it is in `airlines` is all that is known of it."""
+    import pandas as pd
+
+    draw, known = stream(world.seed or 0, "airline to come"), set(world.airlines["carrier"])
+    codes = ("".join(draw.choice(list(LETTERS), 2)) for _ in range(999))
+    code = next(code for code in codes if code not in known)
+    more = pd.DataFrame({"carrier": [code], "name": [f"Airline {code}"]}).astype(world.airlines.dtypes)
+    airlines = pd.concat([world.airlines, more]).sort_values("carrier", ignore_index=True)
+    return replace(world, airlines=airlines)
 
 
 def usecase_of(world: World) -> str:
