@@ -625,37 +625,38 @@ class Bad:
 
 
 def bad_definitions(given_: Given) -> list[Bad]:
-    """One of each: a kind, a column or table, a duration, zone or part, a key, a name, each wrong in a drawn way."""
+    """Each has one fault: a kind, a column or table, a duration, zone or part, a key, a name, some of them wrong in a drawn way."""
     draw = given_.case.draw("bad definitions")
-    names = [f"f{number:05x}" for number in draw.choice(16**5, 5, replace=False)]
-    good = spelled({"name": names[4], "kind": "column", "column": "carrier"})
     asof = {"kind": "asof", "table": "weather", "by": ["origin"], "column": "temp", "max_age": "PT6H"}
     zone = {"kind": "calendar", "of": "sched_dep", "part": "hour", "zone": "America/New_York"}
 
-    def one(*among: Any) -> Any:
+    def one(*among: str) -> str:
         return among[int(draw.integers(len(among)))]
 
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("a kind that there is not", {**asof, "kind": one("latest", "as_of", "lag")}),
-        one(
-            ("a column that is not there", {**asof, "column": "snow"}),
-            ("a table that is not there", {**asof, "table": "wether"}),
+        ("a column that is not there", {**asof, "column": "snow"}),
+        ("a table that is not there", {**asof, "table": "wether"}),
+        ("a column that is not in [request]", {"kind": "column", "column": "row_id"}),
+        (
+            "a column of flights that is not in [request]",
+            {"kind": "column", "column": one("dep_time", "arr_delay_min")},
         ),
-        one(
-            ("no duration", {**asof, "max_age": one("6h", "PT", "six hours", "P-1D")}),
-            ("no time zone", {**zone, "zone": one("America/Newark", "EST5", "New York")}),
-            ("no part of a calendar", {**zone, "part": one("minute", "weekday", "HOUR")}),
-        ),
-        one(
-            ("without max_age", {key: value for key, value in asof.items() if key != "max_age"}),
-            ("with a key that nobody knows", {**asof, "maxage": "PT3H"}),
-        ),
+        ("no duration", {**asof, "max_age": one("6h", "PT", "six hours", "P-1D")}),
+        ("something behind a duration", {**asof, "max_age": one("PT6Hours", "PT6H30", "P1D 6H", "PT6H,")}),
+        ("no time zone", {**zone, "zone": one("America/Newark", "EST5", "New York")}),
+        ("no part of a calendar", {**zone, "part": one("minute", "weekday", "HOUR")}),
+        ("max_age left out", {key: value for key, value in asof.items() if key != "max_age"}),
+        ("a key that nobody knows", {**asof, "maxage": "PT3H"}),
     ]
-    wrong_name = one(("a name that is there twice", names[4]), ("the name by which rows are told apart", "row_id"))
-    return [
-        Bad(what, good + spelled({"name": name, **entry}), name)
-        for name, (what, entry) in zip(names[:4], wrong, strict=True)
-    ] + [Bad(wrong_name[0], good + spelled({"name": wrong_name[1], **asof}), wrong_name[1])]
+    names = [f"f{number:05x}" for number in draw.choice(16**5, len(wrong) + 1, replace=False)]
+    good = spelled({"name": names[-1], "kind": "column", "column": "carrier"})
+    named = [(what, {"name": name, **entry}) for name, (what, entry) in zip(names[:-1], wrong, strict=True)]
+    named += [
+        ("a name that is there twice", {"name": names[-1], **asof}),
+        ("the name by which rows are told apart", {"name": "row_id", **asof}),
+    ]
+    return [Bad(what, good + spelled(entry), entry["name"]) for what, entry in named]
 
 
 @work

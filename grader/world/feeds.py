@@ -16,8 +16,8 @@ from grader.contract import tables
 from grader.world import feed_usecase
 from grader.world.build import ZONE, World, stream
 from grader.world.delivery import Feed
-from grader.world.feed_usecase import LETTERS
 from grader.world.feed_kinds import KINDS, TABLES, Source, draft_of
+from grader.world.feed_usecase import LETTERS
 
 if TYPE_CHECKING:
     import pandas as pd

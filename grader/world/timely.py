@@ -300,6 +300,8 @@ def draw_definitions(case: Timely) -> list[Feature]:
     entries = [entries[place] for place in draw.permutation(len(entries))]
     names = [f"f{number:05x}" for number in draw.choice(16**5, len(entries), replace=False)]
     named = [{"name": name, **entry} for name, entry in zip(names, entries, strict=True)]
+    exchanged = {"tailnum": "flight_no", "flight_no": "tailnum"}  # named like columns of the rows, and not these
+    named += [{"name": name, "kind": "column", "column": column} for name, column in exchanged.items()]
     return parse_features("".join(spelled(entry) for entry in named))
 
 
