@@ -407,8 +407,8 @@ def _fourth_stage() -> str:
 
 ### Feature definitions
 
-`features.toml` holds entries `[[feature]]`, at most 200, each with a `name` (lower-case letters, digits and `_`, at most 60; it may be that of
-a column), a `kind`, and the keys of its kind, all of them needed; no number in a duration has more than four digits:
+`features.toml` holds entries `[[feature]]`, at most 200, each with a `name` (lower-case letters, digits and `_`, at most 60; it may be
+that of a column), a `kind`, and the keys of its kind, all of them needed; no number in a duration has more than four digits:
 
 {kinds}
 
