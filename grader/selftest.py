@@ -99,7 +99,10 @@ def judged_by(stage: str) -> list[Path]:
     """All files that a verdict of the stage depends on."""
     engine = [f"{ENGINE}.{path.stem}" for path in (home.PACKAGE / "engine").glob("*.py") if path.stem != "__init__"]
     code = {*_imported(engine, without=CHECKS), *_imported([f"{CHECKS}.{stages.find(stage).module}"])}
-    folders = [(home.PACKAGE / "sandbox" / "inside", "**/*"), (home.datasets(), "*.parquet")]
+    inside = home.PACKAGE / "sandbox" / "inside"
+    named = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    folders = [(home.datasets(), "*.parquet"), (inside / "etc", "*")]
+    folders += [(inside, path.name) for path in inside.glob("*.py") if path.stem in named]
     for other in stages.all_stages():
         if other.id <= stage:
             folders += [(other.folder / "solution", "**/*"), (other.folder / "starter", "**/*")]

@@ -231,9 +231,7 @@ def line_up(at: Gate, seed: int) -> dict[str, Case]:
     better, best = _better(at, base)
     away = 1.0 if draw.random() < 0.5 else -1.0
     leaky = replace(base, gain=LEAK)
-    broken = (
-        replace(best, column="late"), replace(best, scale=100.0), replace(best, holes=there),
-    )[int(draw.integers(3))]  # fmt: skip
+    broken = (replace(best, column="late"), replace(best, scale=100.0))[int(draw.integers(2))]
     found = {
         "better": Case(better, None, "is better in everything"),
         "best": Case(best, None, "is better still"),
@@ -252,6 +250,7 @@ def line_up(at: Gate, seed: int) -> dict[str, Case]:
         "uncalibrated": Case(_uncalibrated(at, best, away), "calibration", "says other probabilities than come true"),
         "slow": Case(replace(best, pause=PAUSE), "latency", "is better and takes twenty times as long"),
         "broken": Case(broken, "schema", "gives no usable probabilities"),
+        "gaps": Case(replace(best, holes=there), "schema", "gives no probability for the flights of one airport"),
     }  # fmt: skip
     _confirm(at, base, found)
     return found

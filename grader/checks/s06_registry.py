@@ -314,7 +314,7 @@ def asked(name: str) -> Work[Ran]:
     return work(ask)
 
 
-NAMES = ("better", "worse", "lucky", "leaky", "slice", "uncalibrated", "slow", "broken")
+NAMES = ("better", "worse", "lucky", "leaky", "slice", "uncalibrated", "slow", "broken", "gaps")
 PROMOTIONS = {name: asked(name) for name in NAMES}
 LINE: list[Work[Any]] = [given, trained, tables, answers, gate, cases, lined_up]
 
@@ -331,7 +331,7 @@ def told(reasons: Sequence[Reason]) -> str:
 
 @check("registry.champion_moves_only_for_better", uses=[*LINE, *PROMOTIONS.values()])
 def champion_moves_only_for_better(grading: Grading) -> Finding:
-    """Of eight challengers the one that is better becomes champion; for the others the alias stays where it is.
+    """Of nine challengers the one that is better becomes champion; for the others the alias stays where it is.
 
     Catches: a gate that looks at one number; an alias that moves before the decision; a gate that refuses everything.
     Accepts: any bars between those of the contract, any way to measure.
@@ -483,13 +483,14 @@ def asks_for_speed(grading: Grading) -> Finding:
     return names_the_gate("slow")(grading)
 
 
-@check("registry.tries_the_model_first", uses=[*LINE, PROMOTIONS["broken"]])
+@check("registry.tries_the_model_first", uses=[*LINE, PROMOTIONS["broken"], PROMOTIONS["gaps"]])
 def tries_the_model_first(grading: Grading) -> Finding:
-    """A challenger without usable probabilities is refused as `schema`, and promote does not crash.
+    """Challengers without usable probabilities, for all or for some, are refused as `schema`, and promote does not crash.
 
     Catches: trusting a signature; per cent taken for probabilities; missing ones filled. Accepts: any further gate beside it.
     """
-    return names_the_gate("broken")(grading)
+    broken, gaps = (names_the_gate(name)(grading) for name in ("broken", "gaps"))
+    return gaps if broken.outcome is Outcome.PASS else broken
 
 
 @check("registry.reasons_are_measured", uses=[*LINE, *(PROMOTIONS[n] for n in ("worse", "leaky", "slice"))])

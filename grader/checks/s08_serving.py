@@ -273,6 +273,7 @@ class Story:
     opened: list[Answer]  # predict, then
     beside: list[Answer]  # predict, of the other service at that time
     gone: list[Answer]  # predict and readyz, while the registry cannot be read
+    half: list[Answer]  # predict, while its database names another champion, and the files of all models are not there
     mended: list[Answer]  # predict, until the next champion of the mended registry answers
     again: list[Answer]  # healthz, readyz and predict, started again in that state
     back: list[Answer]  # predict, until the registry's next champion answers
@@ -286,7 +287,7 @@ def story(grading: Grading) -> Story:
     grading.settle(opened)
     shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
     made = service(grading, "service-without-a-champion", shop_.store)
-    told = Story(made, [], [], [], [], [], [], [], [])
+    told = Story(made, [], [], [], [], [], [], [], [], [])
     predict = question(rows)
     with grading.sandbox.turn:
         bare = copied(grading, shop_.store, "shop-without-a-champion")
@@ -307,7 +308,12 @@ def story(grading: Grading) -> Story:
         told.beside = grading.get(opened).service.ask(predict)
         made.alter("break")
         told.gone = made.ask(predict, READYZ, count=12, pause=(2 * REFRESH_SECONDS + 1) / 12)
-        told.mended = _given_back(made, predict, shop_.versions["best"])
+        made.alter("hide")
+        made.alter("mend")
+        made.alter("champion", shop_.versions["best"])
+        told.half = made.ask(predict, count=6, pause=(2 * REFRESH_SECONDS + 1) / 6)
+        made.alter("show")
+        told.mended = _followed(made, predict, shop_.versions["best"])
         made.alter("break")
         made.stop()
         made.start()
@@ -315,15 +321,15 @@ def story(grading: Grading) -> Story:
             return _cut(told, "started again while the registry cannot be read, it did not answer /healthz")
         made.wait(GRACE_SECONDS / 2)
         told.again = made.ask(HEALTHZ, READYZ, predict)
-    told.back = _given_back(made, predict, shop_.versions["better"])
+    made.alter("mend")
+    made.alter("champion", shop_.versions["better"])
+    told.back = _followed(made, predict, shop_.versions["better"])
     made.stop()
     return told
 
 
-def _given_back(made: Service, predict: Request, version: str) -> list[Answer]:
-    """Mend the registry, with another champion, and ask until that answers, or for as long as it may take."""
-    made.alter("mend")
-    made.alter("champion", version)
+def _followed(made: Service, predict: Request, version: str) -> list[Answer]:
+    """Ask a service whose registry is there again until the champion of now answers, or for as long as it may take."""
     deadline = time.monotonic() + BACK_SECONDS
     found = made.ask(predict)
     while version_of(found[0]) != version and time.monotonic() < deadline and made.ended() is None:
@@ -464,8 +470,8 @@ def ready_when_it_can_answer(grading: Grading) -> Finding:
 def outlives_the_registry(grading: Grading) -> Finding:
     """A registry that cannot be read takes nothing away; the service starts without it, or says that it cannot, and follows it again.
 
-    Catches: a look at the registry for each request; an end at the start; a model that is never looked up again.
-    Accepts: the last model kept, or the truth that there is none.
+    Catches: a look at the registry for each request; an end at the start; a model that is never looked up again, or never tried again.
+    Accepts: the last model kept, or the truth that there is none; models fetched before they are champion.
     """
     found = grading.get(story)
     if not found.opened or found.opened[0].status != 200:
@@ -476,8 +482,11 @@ def outlives_the_registry(grading: Grading) -> Finding:
             says_right(grading, answer, "better", what)
         else:
             parsed(Readiness, answer, 200, f"{what} and asked /readyz")
-    back = "we gave the registry back, with another champion"
-    says_right(grading, found.mended[0], "best", back)
+    half = "we gave the registry back, with another champion, but the files of no model"
+    for answer in found.half:  # whoever had kept that model as well may answer with it
+        name = "best" if version_of(answer) == grading.get(shop).versions["best"] else "better"
+        says_right(grading, answer, name, half)
+    says_right(grading, found.mended[0], "best", f"{half}, and then these too")
     if not found.again:
         raise Fault(f"{what}; {found.ended}")
     what = "we started the service again while the registry's database was unreadable"

@@ -67,7 +67,8 @@ MODEL_RULES = (
     "answering. Started while the registry cannot be reached, it answers with the last model that it had, which it kept in "
     "`MLEKIT_STATE`, or "
     "says that it is not ready. It follows the registry again at the latest "
-    f"{BACK_SECONDS} seconds after that is back. What becomes of a model whose alias is taken away is yours to decide.",
+    f"{BACK_SECONDS} seconds after that is back, with the files of its models. What becomes of a model whose alias is taken away is yours "
+    "to decide.",
 )
 
 REQUEST_RULES = (

@@ -8,15 +8,18 @@ WHAT is
     add                a version more, with a source and a run
     FAILED, KILLED, RUNNING    the run ended so, or goes on; VERSION and SOURCE do not matter
     break, mend        the database is no database any more, or what it was
+    hide, show         the folder of all artifacts has another name, or that which it had
 """
 
 import shutil
 import sqlite3
 import sys
+from pathlib import Path
 
 
 def main(database, what, model, version, source=None, run=None):
     aside = f"{database}.aside"
+    artifacts, hidden = (Path(database).with_name(name) for name in ("artifacts", "artifacts.aside"))
     if what == "break":
         shutil.copyfile(database, aside)
         with open(database, "r+b") as file:
@@ -25,6 +28,10 @@ def main(database, what, model, version, source=None, run=None):
         with open(aside, "rb") as kept, open(database, "r+b") as file:
             shutil.copyfileobj(kept, file)
             file.truncate()
+    elif what == "hide":
+        artifacts.rename(hidden)
+    elif what == "show":
+        hidden.rename(artifacts)
     else:
         with sqlite3.connect(database, timeout=30) as connection:
             alter(connection, what, model, int(version), source, run)

@@ -27,7 +27,7 @@ from flightdelay.tracking import open_model
 from flightdelay.usecase import UseCase
 
 REFRESH_SECONDS = float(os.environ.get("MLEKIT_REFRESH_SECONDS", "5"))
-AGAIN_SECONDS = 30.0  # until a version that could not be loaded is tried again
+AGAIN_SECONDS = 10.0  # until a version that could not be loaded is tried again
 KEPT = STATE / "serving"
 log = logging.getLogger(__name__)
 
