@@ -44,6 +44,7 @@ FLIGHTS_PER_MONTH = 12_000
 ROWS, SOME_ROWS = 8_000, 2_000
 ODD, ODD_FILE = 14, 40  # changed rows, and rows in their file
 DAY_FLIGHTS, DAY_LATE = 150, 15  # landed flights and late ones that the day of a window of one day has at least
+NOON = "12:00"
 RECENT = timedelta(days=60)  # what predict may look at beside the model
 BARS = stages.find("02").bars
 
@@ -312,12 +313,34 @@ def single_answer(grading: Grading) -> tuple[int, float]:
     return position, float(predict(grading, "predict-one", trained, case_.rows.take([position]), case_.data)[0])
 
 
-@check("package.rows_stand_alone", uses=[case, first_training, model, first_answers, shuffled_answers, single_answer])
-def rows_stand_alone(grading: Grading) -> Finding:
-    """What a row gets depends on that row, not on its neighbours, their number or their order.
+@work
+def answers_of_another_day(grading: Grading) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one day up to noon, on data in which late flights after noon were punctual and the reverse: positions, and what they got."""
+    import numpy as np
+    import pandas as pd
 
-    Catches: scaling or filling by statistics of the batch; ranks instead of probabilities; answers sorted by a join.
-    Accepts: any way of batching inside.
+    trained, case_ = grading.get(model), grading.get(case)
+    local, departure = case_.rows.table["sched_dep_local"], case_.rows.table["sched_dep"]
+    days = local.str.slice(0, 10)
+    day = stream(grading.world().seed or 0, "noon").choice(days[local.str.slice(11) <= NOON].unique())
+    noon = departure[days.eq(day) & local.str.slice(11).le(NOON)].max()
+    positions = np.flatnonzero(departure.between(noon - pd.Timedelta(days=1), noon))
+    target = grading.folder("data-another-afternoon")
+    data = copy_with_exchanged_outcomes(
+        grading.world(), case_.data, target, "afternoon", lambda flights: flights["sched_dep"] > noon, turned=True
+    )
+    return positions, predict(grading, "predict-another-day", trained, case_.rows.take(positions), data)
+
+
+@check(
+    "package.rows_stand_alone",
+    uses=[case, first_training, model, first_answers, shuffled_answers, single_answer, answers_of_another_day],
+)
+def rows_stand_alone(grading: Grading) -> Finding:
+    """What a row gets depends on that row, not on its neighbours, their number or their order, nor on what happened later.
+
+    Catches: scaling or filling by statistics of the batch; ranks instead of probabilities; answers sorted by a join; how late other
+    flights of the day were looked up. Accepts: any way of batching inside; what was known at the decision.
     """
     import numpy as np
 
@@ -333,7 +356,17 @@ def rows_stand_alone(grading: Grading) -> Finding:
         return failed(f"rows got other answers {how} than in the full batch", value, bar).showing(
             "moved", predictions.moved(rows, found[positions], some, BARS["equal"])
         )
-    return passed("rows get the same answer alone, in another order and in the full batch", value, bar)
+    positions, later = grading.get(answers_of_another_day)
+    apart = float(np.abs(found[positions] - later).max())
+    if apart > BARS["equal"]:
+        rows = grading.get(case).rows.table.iloc[positions]
+        return failed(
+            "we gave other outcomes to flights in --data that departed after these rows, and the rows got other answers; predict may use "
+            "only what was known at the decision", f"largest difference {apart:.2g}", bar,
+        ).showing("moved", predictions.moved(rows, found[positions], later, BARS["equal"]))  # fmt: skip
+    return passed(
+        "rows get the same answer alone, in another order, in the full batch, and whatever came later", value, bar
+    )
 
 
 @work
