@@ -29,6 +29,7 @@ AWRY = 0.2  # by which mean probability and late rate of a leaky challenger lie 
 BLURS = (0.2, 0.35, 0.5, 0.7)
 LUCKY_NOISE, LUCKY_TRIES = 0.05, 400
 LEAK, WORSE, PAUSE = 3.0, 1.2, 20.0
+HOLES, OF_HOLES = 0.05, -1  # of the flights that get no answer, and the salt by which they are chosen
 AGAINST = 8.0  # by which a challenger errs, in logits, about flights that are none of the gate's
 
 
@@ -39,7 +40,7 @@ class Setting:
     In logits, z becomes slope z + shift + gain toward what happened + blur and noise times numbers of the row's own that are normally
     distributed, those of blur the same in all challengers. With `within`, noise is for that airport only and gain for all others; the
     airport `harmed` has no gain either, and in both z moves by `harm` away from what happened. It waits `pause` times what it took;
-    answers for the airport `holes` are missing; `scale` and `column` spoil all of them.
+    answers for a share `holes` of the flights are missing; `scale` and `column` spoil all of them.
     """
 
     slope: float = 1.0
@@ -52,7 +53,7 @@ class Setting:
     shift: float = 0.0
     salt: int = 0
     pause: float = 0.0
-    holes: str | None = None
+    holes: float = 0.0
     scale: float = 1.0
     column: str = "probability"
 
@@ -134,10 +135,11 @@ def weights(at: Gate, rows: pd.DataFrame, setting: Setting, others: Mapping[str,
 
     keys, origin = [*at.keys, *spoil.keys_of(rows)], np.concatenate([at.origin, rows["origin"].to_numpy(object)])
     moved = offsets(keys, origin, at.outcomes, setting)
+    order = spoil.normal(keys, OF_HOLES)
+    missing = order <= np.quantile(order[: len(at.keys)], setting.holes) if setting.holes else np.full(len(keys), False)
     table: dict[str, float | None] = {key: -AGAINST * outcome for key, outcome in others.items()}
     table |= {
-        key: None if place == setting.holes else round(float(value), 9)
-        for key, place, value in zip(keys, origin, moved, strict=True)
+        key: None if gone else round(float(value), 9) for key, value, gone in zip(keys, moved, missing, strict=True)
     }
     return spoil.packed(
         {
@@ -250,7 +252,7 @@ def line_up(at: Gate, seed: int) -> dict[str, Case]:
         "uncalibrated": Case(_uncalibrated(at, best, away), "calibration", "says other probabilities than come true"),
         "slow": Case(replace(best, pause=PAUSE), "latency", "is better and takes twenty times as long"),
         "broken": Case(broken, "schema", "gives no usable probabilities"),
-        "gaps": Case(replace(best, holes=there), "schema", "gives no probability for the flights of one airport"),
+        "gaps": Case(replace(best, holes=HOLES), "schema", "gives no probability for one flight in twenty"),
     }  # fmt: skip
     _confirm(at, base, found)
     return found

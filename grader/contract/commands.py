@@ -458,7 +458,11 @@ RUN = (
 
 CONFIG = (
     Key("seed", "whole number", "from which everything random is drawn"),
-    Key("train_start", 'text, "YYYY-MM-DD"', "first day to learn from, by `sched_dep_local`; a TOML date may be taken or refused"),
+    Key(
+        "train_start",
+        'text, "YYYY-MM-DD"',
+        "first day to learn from, by `sched_dep_local`; a TOML date may be taken or refused",
+    ),
     Key("train_end", 'text, "YYYY-MM-DD"', "last day to learn from, included"),
 )
 
