@@ -18,7 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -207,17 +207,25 @@ class Results:
         self.path = path
 
     def of(self, pool: Sequence[Entry]) -> list[Seen]:
-        """The newest result of each submission, world and rung; one of all checks before one of some."""
-        known = {(str(entry), entry.kind): entry.digest for entry in pool}
+        """The newest result of each submission, world and rung; one of all checks before one of some.
+
+        What is not as it should be is said by what is expected now.
+        """
+        known = {(str(entry), entry.kind): entry for entry in pool}
         found: dict[tuple[object, ...], Seen] = {}
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 seen = Seen.from_json(line)
             except (ValueError, TypeError, KeyError):
                 continue  # a line that a full disk or a kill left half written
-            if seen.kit == kit_digest(seen.stage) and known.get((seen.name, seen.kind)) == seen.entry:
-                before = found.get(key := (seen.name, seen.kind, seen.seed, seen.rung))
-                found[key] = seen if before is None or before.quick >= seen.quick else before
+            entry = known.get((seen.name, seen.kind))
+            if entry is None or entry.digest != seen.entry or kit_digest(seen.stage) != seen.kit:
+                continue
+            if any(check.id not in seen.outcomes for check in asked_of(entry, seen.quick)):
+                continue
+            seen = replace(seen, problem=problem(entry, seen.outcomes, seen.complete))
+            before = found.get(key := (seen.name, seen.kind, seen.seed, seen.rung))
+            found[key] = seen if before is None or before.quick >= seen.quick else before
         return list(found.values())
 
     def add(self, seen: Seen) -> None:

@@ -105,9 +105,10 @@ def test_rates_and_matrix():
 
 
 def test_results_of_another_kit_or_of_what_has_changed_do_not_count(tmp_path):
-    kept, entry = Results(tmp_path / "deep" / "results.jsonl"), mutant()
+    a, *others = NAMES
+    kept, entry = Results(tmp_path / "deep" / "results.jsonl"), mutant("one", (a,))
     assert kept.of([entry]) == []
-    good = seen(entry, {"a": FAIL})
+    good = seen(entry, {a: FAIL, **dict.fromkeys(others, PASS)})
     kept.add(replace(good, seconds=1.0))
     kept.add(good)
     kept.add(replace(good, kit="another"))
@@ -117,7 +118,36 @@ def test_results_of_another_kit_or_of_what_has_changed_do_not_count(tmp_path):
     assert kept.of([entry]) == [good]
     kept.add(replace(good, quick=True))
     assert kept.of([entry]) == [good]
-    assert kept.of([replace(entry, kills=frozenset({"b"}))]) == []
+    assert kept.of([replace(entry, delete=("other.py",))]) == []
+
+
+def test_results_stand_when_only_what_is_expected_has_changed(tmp_path):
+    a, b, *others = NAMES
+    kept, entry = Results(tmp_path / "results.jsonl"), mutant("one", (a,))
+    kept.add(seen(entry, {a: FAIL, b: FAIL, **dict.fromkeys(others, PASS)}))
+    (before,) = kept.of([entry])
+    assert before.problem == f"also noticed by {b}"
+    (after,) = kept.of([replace(entry, may=frozenset({b}))])
+    assert after.problem == ""
+    kept.path.unlink()
+    kept.add(seen(entry, {a: FAIL}, quick=True))
+    assert len(kept.of([entry])) == 1
+    assert kept.of([replace(entry, kills=frozenset({a, b}))]) == []  # nobody has asked b
+
+
+def test_the_digest_of_a_submission_is_the_same_in_every_process():
+    program = (
+        "from grader.pool import entries\nfor e in entries():\n    if e.stage == '01': print(e.kind.value, e, e.digest)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(told) == 1
+    assert len(told.pop().splitlines()) > 80
 
 
 LOADED = """
@@ -137,6 +167,8 @@ def test_a_verdict_depends_on_all_that_is_loaded_for_it_and_not_on_the_rest_of_t
     assert {Path(file) for file in loaded} <= told
     assert {home.PACKAGE / "sandbox" / "inside" / "read.py", stages.find(stage).folder / "stage.toml"} <= told
     assert not {"s10_monitoring.py", "breaking.py", "selftest_page.py", "cli.py"} & {path.name for path in told}
+    tools = {path.name for path in told if path.parent.name == "inside"}
+    assert ("alter_registry.py" in tools) == (stage != "01")
     assert len({kit_digest(other.id) for other in stages.all_stages()}) == len(stages.all_stages())
 
 
