@@ -43,6 +43,20 @@ def end_of(month: str) -> date:
     return (pd.Period(month).end_time).date()
 
 
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [(".github/workflows/ci.yml", True), ("docs/notes.md", True), (".git/HEAD", False), (".venv/pyvenv.cfg", False)],
+)
+def test_the_hash_of_the_code_is_of_all_that_a_clean_copy_holds(reference, tmp_path, file, counts):
+    from flightdelay.tracking import code_hash
+
+    (tmp_path / "train.py").write_text("print(1)\n")
+    before = code_hash(tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("one more\n")
+    assert (code_hash(tmp_path) != before) == counts
+
+
 @pytest.mark.parametrize("how", ["missing", "empty"])
 def test_a_month_of_the_window_that_is_not_there_is_done_without(package, months, tmp_path, how):
     source, names = months

@@ -34,6 +34,10 @@ for setting, value in (("MAX_RETRIES", "2"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT"
 MODEL = "model"  # the name of the logged model in its run
 FILES = "files"  # what `train` wrote, inside the logged model
 NOT_CODE = {"data", "briefs", "rows.parquet", "mlruns", "state"}  # what lies beside the work where it is run by hand
+CACHES = {
+    ".git", ".hypothesis", ".ipynb_checkpoints", ".mlekit", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__",
+    "mlartifacts", "venv",
+}  # fmt: skip
 REQUIREMENTS = [f"{name}=={version(name)}" for name in ("scikit-learn", "polars", "pandas", "joblib")]
 
 
@@ -63,15 +67,15 @@ def dataset_hash(data: Path) -> str:
 
 
 def code_hash(folder: Path) -> str:
-    """SHA-256 over the paths and bytes of all files of a folder; caches, data, state and hidden folders are no code.
+    """SHA-256 over the paths and bytes of all files of a folder; caches, data and state are no code.
 
     Feature definitions count as much as programs do.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
-        cached = any(part.startswith(".") or part == "__pycache__" for part in inner.parts[:-1])
-        if path.is_file() and inner.parts[0] not in NOT_CODE and not cached and not path.name.startswith("mlflow.db"):
+        code = inner.parts[0] not in NOT_CODE and CACHES.isdisjoint(inner.parts[:-1])
+        if path.is_file() and code and not path.name.startswith("mlflow.db"):
             digest.update(f"{inner.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
