@@ -21,7 +21,7 @@ from grader.sandbox import Job, Limits, Mount, SandboxFault, bubblewrap, choose,
 from grader.sandbox.choose import remedy
 from grader.sandbox.plain import Plain
 from grader.sandbox.process import Turns, planned
-from grader.sandbox.reader import Reader, Unreadable, regular_file
+from grader.sandbox.reader import MAX_FILES, Reader, Unreadable, regular_file
 
 ENV = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
 isolating = pytest.mark.skipif(detect().rung != "bubblewrap", reason=detect().why)
@@ -730,9 +730,9 @@ def test_what_is_no_folder_is_named(read, tmp_path, make):
 
 def test_a_folder_of_very_many_files_is_not_read(read, tmp_path):
     (tmp_path / "out").mkdir()
-    for number in range(2_001):
+    for number in range(MAX_FILES + 1):
         (tmp_path / "out" / f"{number}").touch()
-    with pytest.raises(Unreadable, match="more than 2000 files"):
+    with pytest.raises(Unreadable, match=f"more than {MAX_FILES} files"):
         read.folder(tmp_path / "out")
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -28,6 +29,7 @@ from grader.world import Rows, draw_rows, write_data
 from grader.world.build import stream
 from grader.world.layout import (
     copy_with_exchanged_outcomes,
+    delay_all_from,
     exchange_schedules,
     with_many_just_in_time,
     write_manifest,
@@ -44,7 +46,7 @@ FLIGHTS_PER_MONTH = 12_000
 ROWS, SOME_ROWS = 8_000, 2_000
 ODD, ODD_FILE = 14, 40  # changed rows, and rows in their file
 DAY_FLIGHTS, DAY_LATE = 150, 15  # landed flights and late ones that the day of a window of one day has at least
-NOON = "12:00"
+NOON, LEAD, STORM_MINUTES = "12:00", timedelta(hours=2), 60.0
 RECENT = timedelta(days=60)  # what predict may look at beside the model
 BARS = stages.find("02").bars
 
@@ -315,7 +317,7 @@ def single_answer(grading: Grading) -> tuple[int, float]:
 
 @work
 def answers_of_another_day(grading: Grading) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of one day up to noon, on data in which late flights after noon were punctual and the reverse: positions, and what they got."""
+    """Rows of a day up to noon, on data in which whatever happened after the last decision happened later: positions, and what they got."""
     import numpy as np
     import pandas as pd
 
@@ -325,10 +327,11 @@ def answers_of_another_day(grading: Grading) -> tuple[np.ndarray, np.ndarray]:
     day = stream(grading.world().seed or 0, "noon").choice(days[local.str.slice(11) <= NOON].unique())
     noon = departure[days.eq(day) & local.str.slice(11).le(NOON)].max()
     positions = np.flatnonzero(departure.between(noon - pd.Timedelta(days=1), noon))
-    target = grading.folder("data-another-afternoon")
-    data = copy_with_exchanged_outcomes(
-        grading.world(), case_.data, target, "afternoon", lambda flights: flights["sched_dep"] > noon, turned=True
-    )
+    data = grading.folder("data-another-afternoon")
+    shutil.copytree(case_.data, data, dirs_exist_ok=True)
+    for path in sorted((data / "flights").glob("*.parquet")):
+        delay_all_from(path, noon - LEAD, STORM_MINUTES)
+    write_manifest(data)
     return positions, predict(grading, "predict-another-day", trained, case_.rows.take(positions), data)
 
 
@@ -361,8 +364,9 @@ def rows_stand_alone(grading: Grading) -> Finding:
     if apart > BARS["equal"]:
         rows = grading.get(case).rows.table.iloc[positions]
         return failed(
-            "we gave other outcomes to flights in --data that departed after these rows, and the rows got other answers; predict may use "
-            "only what was known at the decision", f"largest difference {apart:.2g}", bar,
+            "we let flights in --data land and depart an hour later, all those that did so after the last of these rows was decided on, "
+            "and rows got other answers; predict may use only what was known at the decision, two hours before departure",
+            f"largest difference {apart:.2g}", bar,
         ).showing("moved", predictions.moved(rows, found[positions], later, BARS["equal"]))  # fmt: skip
     return passed(
         "rows get the same answer alone, in another order, in the full batch, and whatever came later", value, bar

@@ -249,7 +249,8 @@ def _running() -> str:
   may lie at another path the next time.
 - **No network.** There is a loopback, and nothing behind it. Bring what you need, or lock it.
 - **Nothing stays.** When the command ends, whatever it started ends too.
-- **Output.** What you print is shown to you when something fails and decides nothing.
+- **Output.** What you print is shown to you when something fails and decides nothing. A folder of files that you write for others
+  to read holds at most 10,000 of them and 256 MB.
 
 {limit}
 
@@ -388,7 +389,7 @@ carry no copy of it.
 {broken}
 
 - Tables are judged each on its own. A rule about rows holds however many rows break it, even all.
-- A finding names table, column and rule once, and counts rows. Findings of a refused feed name what it is refused for; further ones
+- A finding names table, column and rule, and counts rows. Findings of a refused feed name what it is refused for; further ones
   about the same column do no harm.
 - A destination or an aircraft that nobody has seen before breaks no rule, and neither do delays within the range, many cancellations or
   few flights."""

@@ -140,7 +140,9 @@ class FeedReport(Output):
     rows_in: Count = Field(description="Rows of all its tables; of a feed that is refused, any number.")
     rows_accepted: Count = Field(description="Rows in `accepted/`; 0 if it is refused.")
     rows_quarantined: Count = Field(description="Rows that are quarantined, each counted once; 0 if it is refused.")
-    findings: list[FeedFinding] = Field(description="Each broken rule once for each table and column.")
+    findings: list[FeedFinding] = Field(
+        description="Each broken rule once for each table and column; what several files break may stand there for each of them."
+    )
 
 
 class VersionRecord(Output):

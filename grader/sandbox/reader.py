@@ -25,7 +25,7 @@ MAX_ANSWER_MB = 256
 MAX_ROWS = 2_000_000
 MAX_VALUES = 16_000_000
 MAX_JSON_BYTES = 8 * MEBI
-MAX_FILES = 2_000  # of a folder that is read as a whole
+MAX_FILES = 10_000  # of a folder that is read as a whole
 LONGEST_PROBLEM, LONGEST_TYPE = 400, 80  # characters
 KINDS: dict[str, frozenset[type]] = {  # of a column, with what its values are
     "bool": frozenset({bool}), "int": frozenset({int}), "float": frozenset({float}), "str": frozenset({str}), "timestamp": frozenset({int}),

@@ -282,7 +282,9 @@ def second_file(draft: Draft) -> None:
 
 
 def missing_in_flights(draft: Draft) -> None:
+    """In both files of the table."""
     _missing(draft, "flights", ("tailnum", "dest", "distance_miles", "sched_arr", "outcome", "carrier"))
+    draft.cut_at["flights"] = len(draft.frames["flights"]) // 2
 
 
 def missing_in_weather(draft: Draft) -> None:
@@ -329,6 +331,15 @@ def reals_for_whole_numbers(draft: Draft) -> None:
     _other_kind(draft, "flights", "flight_no", pa.float64())
 
 
+def without_type(draft: Draft) -> None:
+    """A column without any value, of the type that Arrow then gives it."""
+    import pyarrow as pa
+
+    table, column = draft.pick((("flights", "tailnum"), ("weather", "wind_gust")))
+    draft.arrow[table].append(lambda t: _with(t, column, pa.nulls(t.num_rows)))
+    draft.wrong(table, "wrong_type", column)
+
+
 def instants_without_zone(draft: Draft) -> None:
     import pyarrow as pa
 
@@ -358,10 +369,10 @@ def _many_nulls(draft: Draft, table: str, columns: Sequence[str]) -> None:
     draft.wrong(table, "null_rate", column)
 
 
-def _more_nulls(draft: Draft, table: str, column: str, more: float) -> None:
+def _more_nulls(draft: Draft, table: str, column: str, more: float, at_the_end: bool = False) -> None:
     """Empty a column until its share of nulls is larger by `more` than in the history, among the rows that count.
 
-    In a column of real numbers most of them come as NaN, which counts as null.
+    They are the last of these rows, or any. In a column of real numbers some of them come as NaN, which counts as null.
     """
     import numpy as np
     import pandas as pd
@@ -376,7 +387,7 @@ def _more_nulls(draft: Draft, table: str, column: str, more: float) -> None:
     rows = counted(frame)
     there = rows[frame[column].iloc[rows].notna().to_numpy()]
     empty = round(share * len(rows)) - (len(rows) - len(there))
-    emptied = np.sort(draft.draw.permutation(there)[:empty])
+    emptied = there[-empty:] if at_the_end else np.sort(draft.draw.permutation(there)[:empty])
     draft.set(table, column, emptied, None)
     if pd.api.types.is_float_dtype(frame[column]):
         draft.arrow[table].append(lambda t: _with(t, column, _nan(t.column(column), emptied[::4].tolist())))
@@ -593,9 +604,10 @@ def at_the_limits(draft: Draft) -> None:
 
 
 def some_nulls(draft: Draft) -> None:
-    """More nulls than usual in three columns, fewer than allowed."""
+    """More nulls than usual in three columns, fewer than allowed; in the second of two files, taken for itself, they would be more."""
     for table, column in (("flights", "tailnum"), ("flights", "arr_delay_min"), ("weather", "temp")):
-        _more_nulls(draft, table, column, SOME_NULLS)
+        _more_nulls(draft, table, column, SOME_NULLS, at_the_end=True)
+        draft.cut_at[table] = len(draft.frames[table]) // 2
 
 
 def longer_flights(draft: Draft) -> None:
@@ -620,6 +632,8 @@ def rows_that_came_late(draft: Draft) -> None:
 
 
 def two_files(draft: Draft) -> None:
+    """Flights come by distance, so neither file has the usual mean."""
+    draft.frames["flights"] = draft.frames["flights"].sort_values("distance_miles", ignore_index=True)
     for table in TABLES:
         rows = len(draft.frames[table])
         draft.cut_at[table] = int(draft.draw.integers(rows // 4, rows // 2))
@@ -727,12 +741,13 @@ SPOILED: dict[str, tuple[str, Change]] = {
     "several_faults": ("three faults at once", several_faults),
     "second_file": ("wrong rows in the second file of a table", second_file),
     "personal_remarks": ("remarks with telephone numbers and wrong rows", personal_remarks),
-    "missing_in_flights": ("a column of flights is missing", missing_in_flights),
+    "missing_in_flights": ("a column is missing in both files of flights", missing_in_flights),
     "missing_in_weather": ("a column of the weather is missing", missing_in_weather),
     "renamed_in_flights": ("a column of flights has another name", renamed_in_flights),
     "renamed_in_weather": ("a column of the weather has another name", renamed_in_weather),
     "text_for_numbers": ("text in place of numbers or instants", text_for_numbers),
     "reals_for_whole_numbers": ("whole numbers that come as real ones", reals_for_whole_numbers),
+    "without_type": ("a column without any value and without a type", without_type),
     "instants_without_zone": ("instants without a zone", instants_without_zone),
     "nulls_in_flights": ("half of a column is null", nulls_in_flights),
     "nulls_among_flown": ("half of a column is null among flown flights", nulls_among_flown),
@@ -766,7 +781,7 @@ UNUSUAL: dict[str, tuple[str, Change]] = {
     "strike": ("a strike", strike),
     "new_outcome": ("an outcome that is new and allowed", new_outcome),
     "at_the_limits": ("values as large and as small as allowed", at_the_limits),
-    "some_nulls": ("more nulls than usual, fewer than allowed", some_nulls),
+    "some_nulls": ("more nulls than usual, fewer than allowed, most in the second file", some_nulls),
     "longer_flights": ("flights longer than usual by a third", longer_flights),
     "new_destination": ("a new destination", new_destination),
     "new_aircraft": ("new aircraft", new_aircraft),
@@ -778,7 +793,7 @@ UNUSUAL: dict[str, tuple[str, Change]] = {
     "new_airline": ("an airline that is in airlines and has not flown before", new_airline),
     "airline_gone": ("an airline stopped flying", airline_gone),
     "rows_that_came_late": ("rows of the month before among the new ones", rows_that_came_late),
-    "two_files": ("each table in two files", two_files),
+    "two_files": ("each table in two files, the near flights in one and the far ones in the other", two_files),
     "stray_files": ("files that the manifest does not list", stray_files),
 }
 KINDS = {**SPOILED, **PERSONAL, **UNUSUAL}

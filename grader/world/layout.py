@@ -194,6 +194,24 @@ def copy_with_exchanged_outcomes(
     return target
 
 
+def delay_all_from(path: Path, moment: pd.Timestamp, minutes: float) -> None:
+    """Rewrite a flights file so that whatever departed or landed after a moment did so `minutes` later; before it nothing changes."""
+    import pandas as pd
+
+    flights = pd.read_parquet(path)
+    landing, leaving = flights["label_known_at"] > moment, flights["dep_known_at"] > moment
+    for columns, which, minute in (
+        (("arr_time", "label_known_at"), landing, pd.Timedelta(minutes=minutes)),
+        (("arr_delay_min",), landing, minutes),
+        (("dep_time", "dep_known_at"), leaving, pd.Timedelta(minutes=minutes)),
+        (("dep_delay_min",), leaving, minutes),
+        (("air_time_min",), landing & ~leaving, minutes),
+    ):
+        for name in columns:
+            flights[name] = flights[name].mask(which, flights[name] + minute).astype(flights[name].dtype)
+    _write(flights, path)
+
+
 def with_many_just_in_time(world: World) -> World:
     """A world in which many punctual flights arrive just so late that they still are; no label is another.
 

@@ -15,6 +15,8 @@ from flightdelay.features import compute_features
 from flightdelay.model import Model, fit
 from flightdelay.usecase import LABEL, UseCase
 
+LEAST_HELD_OUT, MOST_HELD_OUT = 0.1, 0.5  # of the flights of a window
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -74,6 +76,13 @@ def split(usecase: UseCase, flights: pl.DataFrame, settings: Config) -> tuple[pl
                 f"{settings.validation_start}, where validation begins; both outcomes are needed",
                 "train_end",
             )
+    if not LEAST_HELD_OUT <= len(parts[1]) / len(flights) <= MOST_HELD_OUT:
+        refuse(
+            "empty_window",
+            f"from {settings.validation_start} on, where validation begins, there are {len(parts[1])} of the {len(flights)} flights of the "
+            f"window; it must be {LEAST_HELD_OUT:.0%} to {MOST_HELD_OUT:.0%} of them",
+            "train_end",
+        )
     return parts[0], parts[1]
 
 

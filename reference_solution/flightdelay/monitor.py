@@ -82,7 +82,7 @@ def judge(window: Window, reference: Reference, rules: Rules) -> Decision:
     scores = reference.scores(rows) if enough else {}
     columns = [name for name, score in scores.items() if score > LIMIT and name != PROBABILITY]
     other_answers = enough and scores[PROBABILITY] > LIMIT
-    known = len(rows) > 0 and len(window.labelled) / len(rows) >= rules.min_labels
+    known = len(window.labelled) > 0 and len(window.labelled) / len(rows) >= rules.min_labels
     age = (window.now.astimezone(UTC).date() - window.model_train_end).days
     compared, skewed = 0, []
     if window.batch is not None:

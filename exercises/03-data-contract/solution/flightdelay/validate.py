@@ -97,11 +97,10 @@ def judge(folder: Path, contract: list[TableContract]) -> Judgement:
 
 def judge_whole(files: list[pa.Table], contract: TableContract) -> list[Finding]:
     """What is wrong with a table as a whole. Its values are only looked at if columns, types and bytes are right."""
-    shape = [
-        finding
-        for file in files
-        for finding in (*rules.bad_bytes(file, contract), *rules.columns_and_types(file, contract))
-    ]
+    shape: list[Finding] = []
+    for file in files:
+        found = (*rules.bad_bytes(file, contract), *rules.columns_and_types(file, contract))
+        shape += [finding for finding in found if finding not in shape]  # what two files lack is one finding
     if shape:
         return shape
     frame = as_frame(files)

@@ -20,7 +20,7 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 
     Each row is computed from itself alone, so a flight gets the same answer in any company.
     """
-    local = pd.to_datetime(table["sched_dep_local"], errors="coerce")
+    local = pd.to_datetime(table["sched_dep_local"], format="%Y-%m-%dT%H:%M", errors="coerce")
     found = pd.DataFrame(
         {
             "carrier": table["carrier"],

@@ -117,8 +117,9 @@ def judge(
 
 
 def losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """The log loss of each row, shape (n,)."""
-    clipped = np.clip(probability, 1e-15, 1 - 1e-15)
+    """The log loss of each row, shape (n,); certainty is clipped as scikit-learn does it."""
+    smallest = np.finfo(np.float64).eps
+    clipped = np.clip(probability, smallest, 1 - smallest)
     return -np.where(label, np.log(clipped), np.log1p(-clipped))
 
 

@@ -20,7 +20,7 @@ from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from flightdelay import promote, register, source, train
-from flightdelay.config import refuse
+from flightdelay.config import LARGEST_SEED, refuse
 from flightdelay.feed_contract import read_contract
 from flightdelay.months import Months, Receipt
 from flightdelay.registry import STATE, Registry
@@ -169,6 +169,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     given = parser.parse_args()
     wanted = read_months(given.months)
+    if not 0 <= given.seed <= LARGEST_SEED:  # said before anything is fetched
+        refuse("bad_seed", f"--seed is {given.seed}; it must be from 0 to {LARGEST_SEED}", "seed")
     STATE.mkdir(parents=True, exist_ok=True)
     with FileLock(STATE / "pipeline.lock"):
         try:

@@ -20,11 +20,14 @@ def skewed_columns(
 
 
 def _differs(one: pl.Series, other: pl.Series, relative: float) -> pl.Series:
-    """Whether each value differs from its counterpart; NaN counts as null, and what is infinite differs from all but itself."""
+    """Whether each value differs from its counterpart; NaN counts as null, and what is infinite differs from all but itself.
+
+    A text that is no number counts as null where the other column holds numbers.
+    """
     pair = pl.DataFrame({"one": one, "other": other})
     if not (one.dtype.is_numeric() or other.dtype.is_numeric()):  # a column of nulls may have no type
         return pair.select(pl.col("one").ne_missing(pl.col("other"))).to_series()
-    a, b = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in pair.columns)
+    a, b = (pl.col(name).cast(pl.Float64, strict=False).fill_nan(None) for name in pair.columns)
     finite = a.is_finite() & b.is_finite()
     apart = pl.when(finite).then((a - b).abs() > relative * pl.max_horizontal(a.abs(), b.abs())).otherwise(a != b)
     return pair.select(pl.when(a.is_null() | b.is_null()).then(a.is_null() != b.is_null()).otherwise(apart)).to_series()
