@@ -17,7 +17,7 @@ from grader.checks import yardstick
 from grader.world import build, draw_rows, folder_hash, seed_from_secret, table_hash, write_data
 from grader.world import verify as verification
 from grader.world.build import _shift, public_tables, true_chances
-from grader.world.layout import AFTER_DEPARTURE, exchange_schedules, scrambled, with_many_just_in_time
+from grader.world.layout import AFTER_DEPARTURE, delay_all_from, exchange_schedules, scrambled, with_many_just_in_time
 from grader.world.verify import verify_datasets, verify_folder
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -369,3 +369,28 @@ def test_another_schedule_flies_everywhere_about_as_often(folder, tmp_path):
     assert after.drop(columns=schedule).equals(before.drop(columns=schedule))
     known = before[["dest", "distance_miles", "origin"]].groupby("dest")["distance_miles"].agg(set)
     assert all(distance in known[dest] for dest, distance in zip(after["dest"], after["distance_miles"], strict=True))
+
+
+def test_what_was_known_by_a_moment_stays_when_all_else_is_late(folder, tmp_path):
+    path = tmp_path / "flights.parquet"
+    shutil.copy(next(folder.glob("flights/*.parquet")), path)
+    before = pd.read_parquet(path)
+    moment = before["label_known_at"].median()
+    delay_all_from(path, moment, 60.0)
+    after = pd.read_parquet(path)
+    assert (after.dtypes == before.dtypes).all()
+    known = {
+        "label_known_at": ["arr_time", "arr_delay_min", "air_time_min"],
+        "dep_known_at": ["dep_time", "dep_delay_min"],
+    }
+    for told, columns in known.items():
+        later = (before[told] > moment).to_numpy()
+        assert 0.4 < later.mean() < 0.6
+        pd.testing.assert_frame_equal(after.loc[~later, [told, *columns]], before.loc[~later, [told, *columns]])
+        assert (after.loc[later, told] - before.loc[later, told] == pd.Timedelta(minutes=60)).all()
+    later = before["label_known_at"] > moment
+    assert (after.loc[later, "arr_delay_min"] - before.loc[later, "arr_delay_min"] == 60.0).all()
+    flown = after[after["outcome"] == "flown"]
+    assert (flown["arr_time"] - flown["dep_time"] >= pd.to_timedelta(flown["air_time_min"] - 1, unit="m")).all()
+    same = before.columns.difference([*known, *known["label_known_at"], *known["dep_known_at"]])
+    pd.testing.assert_frame_equal(after[same], before[same])
