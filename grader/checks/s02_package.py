@@ -51,7 +51,8 @@ RECENT = timedelta(days=60)  # what predict may look at beside the model
 BARS = stages.find("02").bars
 
 WRONG_SEEDS = ('"seven"', "1.5", "[1]", '"12"', "{ value = 1 }")
-WRONG_DAYS = ('"{year}-13-{day:02d}"', '"{year}-02-{late}"', '"next {day}th"', "{year}", '"{day:02d}/01/{year}"')
+WRONG_DAYS = ('"{year}-13-{day:02d}"', '"{year}-02-{late}"', '"next {day}th"', "{year}")
+OTHER_DAYS = ('"{year}-03"', '"{day:02d}/02/{year}"')  # of which one would have to guess what they mean
 FAULTS = {
     "permuted": "answers given to the wrong rows",
     "constant": "the same answer for every row",
@@ -474,12 +475,14 @@ def bad_configs(grading: Grading) -> dict[str, BadConfig]:
     year, day, late = int(draw.integers(1950, 1999)), int(draw.integers(1, 13)), int(draw.integers(30, 32))
     seed = f"seed = {WRONG_SEEDS[draw.integers(len(WRONG_SEEDS))]}"
     when = f"train_start = {WRONG_DAYS[draw.integers(len(WRONG_DAYS))].format(year=year, day=day, late=late)}"
+    form = f"train_start = {OTHER_DAYS[draw.integers(len(OTHER_DAYS))].format(year=year, day=day)}"
     typo = "".join(draw.permutation(list("seed"))) + "".join(draw.choice(list("abcdefgh"), 2))
     gone = str(draw.choice(["seed", "train_start", "train_end"]))
     return {
         "seed": BadConfig(seed, "no whole number", frozenset({"seed"})),
         "true-seed": BadConfig("seed = true", "no whole number", frozenset({"seed"})),
         "train_start": BadConfig(when, "no date", frozenset({"train_start"})),
+        "other-form": BadConfig(form, "no date of the form YYYY-MM-DD", frozenset({"train_start"})),
         "train_end": BadConfig(
             f'train_end = "{year}-{day:02d}-28"', "a window without any flight", frozenset({"train_start", "train_end"})
         ),
