@@ -19,6 +19,7 @@ from grader.sandbox import Mount
 from grader.sandbox.base import Argument
 from grader.sandbox.reader import Column, Table, Unreadable
 from grader.submission import Ran
+from grader.verdict import Chart
 from grader.world import Rows, draw_rows, features, write_data
 from grader.world.build import stream
 from grader.world.layout import SCHEDULE, copy_with_exchanged_outcomes, write_manifest
@@ -553,28 +554,22 @@ def baselines_logged(grading: Grading) -> Finding:
     return passed("the baseline is the base rate of what was learned from", value, "what we measured")
 
 
-@check("tracking.validation_is_honest", uses=[case, first_training, first, exchanged, scores])
+@check("tracking.validation_is_honest", uses=[case, first_training, first, exchanged, other_seed, other_end, scores])
 def validation_is_honest(grading: Grading) -> Finding:
     """The validation rows are the last days of the window, all of them, and the logged model knows nothing of their outcomes.
 
-    Catches: a random split; the days that look best; a refit on all rows; stopping early by the validation score.
+    Catches: a random split; the days that look best; a week of any window; a refit on all rows; stopping early by the validation score.
     Accepts: a third part between training and validation; any share from a tenth to a half.
     """
     case_, base = grading.get(case), grading.get(first)
     landed = case_.landed(case_.window)
     rows, _ = tracked.labels_of(base.validation, landed)
-    first_day, last = rows["day"].min(), case_.window[1]
-    stretch = landed[landed["day"] >= first_day]
-    spans = charts.calendar("The split", {"before": (case_.window[0], first_day), "validated on": (first_day, last)})
-    if len(stretch) != len(rows):
-        return failed(
-            f"the first validation row is of {first_day}, and not all landed flights from that day to {last} are validation rows",
-            f"{len(rows):,} rows", f"{len(stretch):,} rows", spans,
-        )  # fmt: skip
-    share = len(rows) / len(landed)
-    bar = f"{BARS['least']:.0%} to {BARS['most']:.0%} of the window's landed flights"
-    if not BARS["least"] <= share <= BARS["most"]:
-        return failed("too few or too many flights of the window are validation rows", f"{share:.1%}", bar, spans)
+    others = [grading.get(TRAININGS[name]) for name in ("other seed", "other end")]
+    for run, window in ((base, case_.window), *((other.logged, other.window) for other in others)):
+        if wrong := _wrong_split(case_, run, window):
+            return wrong
+    share, first_day = len(rows) / len(landed), rows["day"].min()
+    bar, spans = SPLIT_BAR, _spans(case_.window, first_day)
     record = predictions.read_json(grading.reader, ModelRecord, base.ran.out / "model.json", "train ended well, but ")
     if record.rows > len(landed) - len(rows):
         return failed(
@@ -602,6 +597,32 @@ def validation_is_honest(grading: Grading) -> Finding:
         bar,
         spans,
     )
+
+
+SPLIT_BAR = f"{BARS['least']:.0%} to {BARS['most']:.0%} of the window's landed flights"
+
+
+def _spans(window: tuple[str, str], first_day: str) -> Chart:
+    return charts.calendar("The split", {"before": (window[0], first_day), "validated on": (first_day, window[1])})
+
+
+def _wrong_split(case_: Case, run: Logged, window: tuple[str, str]) -> Finding | None:
+    """What is wrong with the validation rows of a training, as rows of its window."""
+    landed = case_.landed(window)
+    rows, _ = tracked.labels_of(run.validation, landed)
+    first_day, said = rows["day"].min(), f"we trained on {window[0]} to {window[1]}; "
+    stretch, share = landed[landed["day"] >= first_day], len(rows) / len(landed)
+    spans = _spans(window, first_day)
+    if len(stretch) != len(rows):
+        return failed(
+            f"{said}the first validation row is of {first_day}, and not all landed flights from that day on are validation rows",
+            f"{len(rows):,} rows", f"{len(stretch):,} rows", spans,
+        )  # fmt: skip
+    if not BARS["least"] <= share <= BARS["most"]:
+        return failed(
+            f"{said}too few or too many flights of the window are validation rows", f"{share:.1%}", SPLIT_BAR, spans
+        )
+    return None
 
 
 @dataclass(frozen=True)
