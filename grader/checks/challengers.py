@@ -29,7 +29,7 @@ AWRY = 0.2  # by which mean probability and late rate of a leaky challenger lie 
 BLURS = (0.2, 0.35, 0.5, 0.7)
 LUCKY_NOISE, LUCKY_TRIES = 0.05, 400
 LEAK, WORSE, PAUSE = 3.0, 1.2, 20.0
-HOLES, OF_HOLES = 0.05, -1  # of the flights that get no answer, and the salt by which they are chosen
+HOLES, OF_HOLES = 0.01, -1  # of the flights that get no answer, and the salt by which they are chosen
 AGAINST = 8.0  # by which a challenger errs, in logits, about flights that are none of the gate's
 
 
@@ -252,7 +252,7 @@ def line_up(at: Gate, seed: int) -> dict[str, Case]:
         "uncalibrated": Case(_uncalibrated(at, best, away), "calibration", "says other probabilities than come true"),
         "slow": Case(replace(best, pause=PAUSE), "latency", "is better and takes twenty times as long"),
         "broken": Case(broken, "schema", "gives no usable probabilities"),
-        "gaps": Case(replace(best, holes=HOLES), "schema", "gives no probability for one flight in twenty"),
+        "gaps": Case(replace(best, holes=HOLES), "schema", "gives no probability for one flight in a hundred"),
     }  # fmt: skip
     _confirm(at, base, found)
     return found
