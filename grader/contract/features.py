@@ -163,8 +163,8 @@ RULES = (
     "An age can be negative: an aircraft may leave early for a flight that is due after the decision.",
     "A window is `(decision_at - window, decision_at]`: it includes the decision and leaves out its other end. What counts is when a "
     "value became known, not what it is about.",
-    "Durations are ISO 8601 of whole days, hours and minutes, nothing else, and longer than none; a day is 24 hours: `P7D`, `PT3H`, "
-    "`P1DT12H`.",
+    "Durations are ISO 8601 of whole days, hours and minutes, nothing else; a day is 24 hours: `P7D`, `PT3H`, `P1DT12H`. One of no length "
+    "may be taken or refused.",
     "Columns come out as they are: texts as texts, numbers as numbers of any width, instants as instants. A null may be written as null or "
     "as NaN. Numbers agree to 6 significant digits.",
 )
