@@ -135,8 +135,10 @@ def weights(at: Gate, rows: pd.DataFrame, setting: Setting, others: Mapping[str,
 
     keys, origin = [*at.keys, *spoil.keys_of(rows)], np.concatenate([at.origin, rows["origin"].to_numpy(object)])
     moved = offsets(keys, origin, at.outcomes, setting)
-    order = spoil.normal(keys, OF_HOLES)
-    missing = order <= np.quantile(order[: len(at.keys)], setting.holes) if setting.holes else np.full(len(keys), False)
+    missing = np.full(len(keys), False)
+    if setting.holes:
+        order = spoil.normal(keys, OF_HOLES)
+        missing = order <= np.quantile(order[: len(at.keys)], setting.holes)
     table: dict[str, float | None] = {key: -AGAINST * outcome for key, outcome in others.items()}
     table |= {
         key: None if gone else round(float(value), 9) for key, value, gone in zip(keys, moved, missing, strict=True)
