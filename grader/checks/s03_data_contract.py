@@ -21,6 +21,7 @@ from grader.sandbox.reader import Column, Read, Table, Unreadable
 from grader.submission import CONTRACT_EXIT_REFUSED, Ran
 from grader.verdict import Chart
 from grader.world import feeds, write_data
+from grader.world.build import stream
 from grader.world.delivery import Feed
 from grader.world.feed_kinds import PERSONAL, SPOILED, UNUSUAL
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FLIGHTS_OF_HISTORY = 3_000  # a month
 BY_STATISTICS = "kilometres"  # a feed whose judgement could lean on its company
 IN_OTHER_COMPANY = ("strike", "other_order", "too_small", "last_months_flights", "personal_column")
+MORE_AGAIN = 15  # more feeds judged again: with 21 in all, judgements by lot agree once in some 100,000 gradings
 BARS = stages.find("03").bars
 
 Broken = tuple[str, str | None, str]  # table, column, rule
@@ -193,9 +195,12 @@ def alone(grading: Grading) -> dict[str, Judged]:
 
 @work
 def other_company(grading: Grading) -> dict[str, Judged]:
-    """A few feeds under other names."""
+    """A third of the feeds under other names."""
     case = grading.get(given).case
-    return again(grading, "other-company", [case.of_kind(kind) for kind in IN_OTHER_COMPANY])
+    chosen = [case.of_kind(kind) for kind in IN_OTHER_COMPANY]
+    rest = sorted(case.feeds.keys() - chosen)
+    more = stream(grading.world().seed or 0, "judged again").choice(rest, MORE_AGAIN, replace=False)
+    return again(grading, "other-company", [*chosen, *more.tolist()])
 
 
 def judged(grading: Grading, ran: Ran, case: feeds.Case, place: str = "feeds") -> dict[str, Judged]:
