@@ -422,14 +422,31 @@ def _beside(grading: Grading, case_: Case) -> list[Chart]:
     return []
 
 
-@check("registry.refuses_what_is_not_better", uses=[*LINE, PROMOTIONS["worse"], PROMOTIONS["lucky"]])
-def refuses_what_is_not_better(grading: Grading) -> Finding:
-    """A challenger that is worse, and one that is better by less than chance, are refused as `not_better`.
+@work
+def itself(grading: Grading) -> Ran:
+    """The champion, asked about again."""
+    line = grading.get(lined_up)
+    return promote(grading, "promote-champion", line.champion, line.store)
 
-    Catches: promoting whatever is new; `<=`; a mean without its error. Accepts: any bar between one and three standard errors.
+
+@check("registry.refuses_what_is_not_better", uses=[*LINE, PROMOTIONS["worse"], PROMOTIONS["lucky"], itself])
+def refuses_what_is_not_better(grading: Grading) -> Finding:
+    """A challenger that is worse, one that is better by less than chance, and the champion itself are refused as `not_better`.
+
+    Catches: promoting whatever is new; `<=`; a mean without its error; a champion that is promoted over itself.
+    Accepts: any bar between one and three standard errors.
     """
     worse = names_the_gate("worse")(grading)
-    return worse if worse.outcome.value == "fail" else names_the_gate("lucky")(grading)
+    if worse.outcome.value == "fail":
+        return worse
+    what = "we ran promote for the version that is champion already"
+    made, line = decision(grading, grading.get(itself), what), grading.get(lined_up)
+    if made.decision != "refused" or "not_better" not in {reason.gate for reason in made.reasons}:
+        said = f"refused, reasons: {told(made.reasons)}" if made.reasons else made.decision
+        return failed(f"{what}; it is not better than itself", said, "refused, with not_better")
+    if store_after(grading, grading.get(itself)).champion != line.champion:
+        return failed(f"{what}; it was refused, and the champion is another one", "moved", "as before")
+    return names_the_gate("lucky")(grading)
 
 
 @check("registry.suspects_what_is_too_good", uses=[*LINE, PROMOTIONS["leaky"]])
@@ -541,7 +558,7 @@ def reasons_are_measured(grading: Grading) -> Finding:
 
 @dataclass(frozen=True)
 class Registrations:
-    """`register` twice for the same run, and once for a run that is not there."""
+    """`register` twice for the same run, of which another registered model has a version too, and once for a run that is not there."""
 
     first: Ran
     again: Ran
@@ -563,8 +580,9 @@ def register(grading: Grading, label: str, run_id: str, store: Path) -> Ran:
 def registrations(grading: Grading) -> Registrations:
     run = grading.get(trained)
     assert run.ran.tracking is not None
-    first = register(grading, "register", run.run_id, run.ran.tracking)
-    again = register(grading, "register-again", run.run_id, first.tracking or run.ran.tracking)
+    shared = alter(grading, run.ran.tracking, "elsewhere", "7", run.run_id)
+    first = register(grading, "register", run.run_id, shared)
+    again = register(grading, "register-again", run.run_id, first.tracking or shared)
     unknown = register(grading, "register-unknown", "0" * 31 + "1", run.ran.tracking)
     ended = "FAILED" if stream(grading.world().seed or 0, "how a run ended").random() < 0.7 else "KILLED"
     unfinished = {
@@ -588,7 +606,8 @@ def version_of(grading: Grading, ran: Ran, what: str) -> str:
 def registers_runs(grading: Grading) -> Finding:
     """A finished run gets a version, the same one when it is registered again; one that is not there or not finished is refused.
 
-    Catches: a version at every retry; registering that promotes; a crash where there is no run; a model of a run that failed.
+    Catches: a version at every retry; another model's version; registering that promotes; a crash where there is no run; a model of a run
+    that failed.
     Accepts: any description and tags.
     """
     run, found = grading.get(trained), grading.get(registrations)
@@ -596,7 +615,8 @@ def registers_runs(grading: Grading) -> Finding:
     there = store_after(grading, found.first)
     if there.runs.get(version) != run.run_id:
         return failed(
-            f"we ran register for the run of train; version {version} of {grading.get(given).model} is not that run's",
+            f"we ran register for the run of train, of which another registered model has version 7; version {version} of "
+            f"{grading.get(given).model} is not that run's",
             f"versions: {', '.join(sorted(there.versions)) or 'none'}", "a version of this run",
         )  # fmt: skip
     if there.champion is not None:
@@ -631,12 +651,13 @@ class Story:
     """Two promotions and three rollbacks, one after the other, each beginning with what the one before has left.
 
     Before the second promotion the last line of the audit log was followed by half of one. `passed_over` are two rollbacks that also
-    follow the two promotions, after the version of the first was deleted.
+    follow the two promotions, after the version of the first was deleted; `headless` is one after the version of the second was.
     """
 
     promotions: tuple[Ran, Ran]
     rollbacks: tuple[Ran, Ran, Ran]
     passed_over: tuple[Ran, Ran]
+    headless: Ran
 
 
 @work
@@ -656,7 +677,9 @@ def story(grading: Grading) -> Story:
         raise Owed(NOT_PROMOTED)
     gone = alter(grading, second.tracking, "deleted", line.versions["better"])
     past, none = back(grading, "rollback-past-a-gap", gone, second.state, 2)
-    return Story((first, second), (one, two, three), (past, none))
+    beheaded = alter(grading, second.tracking, "deleted-champion", line.versions["best"])
+    (headless,) = back(grading, "rollback-without-champion", beheaded, second.state, 1)
+    return Story((first, second), (one, two, three), (past, none), headless)
 
 
 NOT_PROMOTED = "a better challenger has to be promoted first: see registry.champion_moves_only_for_better"
@@ -727,10 +750,12 @@ def went_back(grading: Grading, ran: Ran, what: str) -> tuple[RollbackRecord, st
 def rolls_back(grading: Grading) -> Finding:
     """After two promotions, two rollbacks lead to the first champion; a third has nothing to go back to and is refused.
 
-    Where the version between was deleted, one rollback leads there, and the second is refused.
+    Where the version between was deleted, one rollback leads there, and the second is refused. Where the champion itself was deleted,
+    one leads to the version between.
 
     Catches: back and forth between two versions; the version number less one; a history lost to half a line, or to a version that is
-    gone; a promotion that is passed over and taken back later. Accepts: any memory: audit log, tags, aliases.
+    gone; a promotion that is passed over and taken back later; no way back once the champion is gone.
+    Accepts: any memory: audit log, tags, aliases; as `from` of a champion that is gone its version or null.
     """
     line, told_ = grading.get(lined_up), grading.get(story)
     chain = [line.versions["best"], line.versions["better"], line.champion]
@@ -766,10 +791,18 @@ def rolls_back(grading: Grading) -> Finding:
     refused(grading, none, f"{what} twice, where the second time no champion before is known")
     if store_after(grading, none).champion != chain[2]:
         return failed(f"{what} twice; the second was refused, and the champion is another one", "moved", "as before")
+    what = "we promoted two versions one after the other, deleted the second, which was champion, and ran rollback"
+    said, after = went_back(grading, told_.headless, what)
+    if (said.after, after) != (chain[1], chain[1]):
+        return failed(
+            f"{what}; the champion is not the one before it, or it says otherwise (it says: to {said.after})",
+            after,
+            chain[1],
+        )
     return passed(
         "rollbacks lead back to the first champion, also past a version that is gone, and then are refused",
-        "3 of 3",
-        "3 of 3",
+        "4 of 4",
+        "4 of 4",
     )
 
 

@@ -243,6 +243,7 @@ PROMOTE = Command(
         Written("MLEKIT_STATE/audit.jsonl", "06", "one line more", model=AuditRecord),
     ),
     refuses="a version that is not there. To find a challenger wanting is its work, and ends with exit code 0",
+    rules=("The champion itself, asked again, is a challenger whose log loss is not lower than the champion's.",),
 )  # fmt: skip
 
 ROLLBACK = Command(
@@ -257,7 +258,8 @@ ROLLBACK = Command(
     refuses="to go back where no champion before is known",
     rules=(
         "Each rollback takes back one promotion that is not taken back yet, the last first. So it works twice in a row, and does not go "
-        "back and forth. Versions that were deleted meanwhile are passed over: their promotion is taken back by the same rollback.",
+        "back and forth. Versions that were deleted meanwhile are passed over: their promotion is taken back by the same rollback. Where "
+        "the champion itself was deleted there is a way back too; `from` is then null, or that version.",
     ),
 )  # fmt: skip
 

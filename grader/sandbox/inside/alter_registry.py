@@ -6,6 +6,7 @@ WHAT is
     deleted-champion   the alias is left and its version deleted
     deleted            the version is deleted
     add                a version more, with a source and a run
+    elsewhere          another registered model has a version, of a run
     FAILED, KILLED, RUNNING    the run ended so, or goes on; VERSION and SOURCE do not matter
     break, mend        the database is no database any more, or what it was
     hide, show         the folder of all artifacts has another name, or that which it had
@@ -54,6 +55,16 @@ def alter(connection, what, model, version, source, run):
         connection.execute("UPDATE runs SET status = ? WHERE run_uuid = ?", (what, run))
         if what == "RUNNING":
             connection.execute("UPDATE runs SET end_time = NULL WHERE run_uuid = ?", (run,))
+    if what == "elsewhere":
+        other = f"{model}-of-another-team"
+        connection.execute(
+            "INSERT INTO registered_models (name, creation_time, last_updated_time) VALUES (?, 0, 0)", (other,)
+        )
+        connection.execute(
+            "INSERT INTO model_versions (name, version, creation_time, last_updated_time, current_stage, source, run_id, status) "
+            "SELECT ?, ?, start_time, start_time, 'None', artifact_uri, run_uuid, 'READY' FROM runs WHERE run_uuid = ?",
+            (other, version, run),
+        )
     if what == "add":
         connection.execute(
             "INSERT INTO model_versions (name, version, creation_time, last_updated_time, current_stage, source, run_id, status) "
