@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +27,10 @@ from grader.report.text import GREEN, RED, YELLOW, Style
 OLDEST_PYTHON, NEWEST_TRIED = (3, 11), (3, 13)
 GIBI = 1 << 30
 DISK_GB, MEMORY_GB = 2, 4
+HEAVY, COMPILED = (
+    ("mlflow", "prefect", "sklearn"),
+    0.9,
+)  # packages whose import takes seconds, and the share of modules that is enough
 ENGINES, ENGINE_SECONDS = ("docker", "podman"), 20
 NAME_WIDTH, STATE_WIDTH = 12, 9
 
@@ -50,8 +56,8 @@ class Found:
 def examine(folder: Path) -> list[Found]:
     """Look at everything; nothing is changed, and no look can fail the others."""
     looks: Sequence[tuple[str, Callable[[], Iterator[Found]]]] = (
-        ("python", _python), ("packages", _packages), ("isolation", _isolation), ("containers", _containers), ("ports", _ports),
-        ("disk", lambda: _disk(folder)), ("memory", _memory), ("data", _data), ("workspace", lambda: _workspace(folder)),
+        ("python", _python), ("packages", _packages), ("bytecode", _bytecode), ("isolation", _isolation), ("containers", _containers),
+        ("ports", _ports), ("disk", lambda: _disk(folder)), ("memory", _memory), ("data", _data), ("workspace", lambda: _workspace(folder)),
     )  # fmt: skip
     found: list[Found] = []
     for name, look in looks:
@@ -96,6 +102,28 @@ def _packages() -> Iterator[Found]:
         yield Found("packages", State.WRONG, "; ".join(wrong), fix)
     else:
         yield Found("packages", State.OK, f"mlekit {__version__} and everything it needs")
+
+
+def _bytecode() -> Iterator[Found]:
+    """Whether packages are compiled: some installers leave that to the first import, and nothing is written where submissions run."""
+    slow = [name for name in HEAVY if (folder := _folder_of(name)) and _compiled(folder) < COMPILED]
+    if slow:
+        fix = f'"{sys.executable}" -m compileall -q -j 0 "{sysconfig.get_path("purelib")}"'
+        said = f"{', '.join(slow)} without bytecode: each program compiles anew what it imports, and takes about twice as long to start"
+        yield Found("bytecode", State.WARNING, said, fix)
+    else:
+        yield Found("bytecode", State.OK, "packages are compiled")
+
+
+def _folder_of(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _compiled(folder: Path) -> float:
+    """The share of a package's modules that have bytecode for this interpreter, 0 to 1."""
+    modules = list(folder.rglob("*.py"))
+    return sum(os.path.exists(importlib.util.cache_from_source(str(path))) for path in modules) / max(len(modules), 1)
 
 
 def _isolation() -> Iterator[Found]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -393,6 +394,20 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(tmp_path):
     for name in ("python", "packages", "isolation", "containers", "ports", "disk", "memory", "data", "workspace"):
         assert re.search(rf"^{name} ", result.stdout, re.MULTILINE)
     assert "mlekit new DIR" in result.stdout
+
+
+def test_the_doctor_tells_packages_without_bytecode_and_how_to_compile_them(monkeypatch, tmp_path):
+    from grader import doctor
+
+    for name in ("__init__", "a", "b"):
+        (tmp_path / f"{name}.py").write_text("VALUE = 1\n")
+    monkeypatch.setattr(doctor, "_folder_of", lambda package: tmp_path)
+    (found,) = doctor._bytecode()
+    assert found.state == "warning"
+    assert "mlflow" in found.found
+    assert "-m compileall" in found.fix
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(tmp_path)], check=True)
+    assert [found.state for found in doctor._bytecode()] == ["ok"]
 
 
 def test_the_doctor_tells_a_package_of_another_version(monkeypatch):
