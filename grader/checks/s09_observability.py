@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader import stages
@@ -163,6 +165,7 @@ class Record:
     since: int = 0
     began: float = field(default_factory=time.time)
     offset: float = field(default_factory=lambda: time.time() - time.monotonic())
+    printed: Path | None = None  # what it had printed when everything had to have been printed, and it still ran
 
     def ask(self, *requests: Request, **how: Any) -> list[Exchange]:
         return self.took(requests, self.service.ask(*requests, **how))
@@ -330,6 +333,8 @@ def observed(grading: Grading) -> Record:
         record.scrape(
             f"we let the service stand still {HOLDS} times for {HELD_SECONDS:g} s while {CLIENTS} clients asked"
         )
+        record.printed = grading.folder("printed-in-time") / "printed"
+        shutil.copyfile(record.service.printed, record.printed)
     return record
 
 
@@ -965,12 +970,14 @@ def answers_questions(grading: Grading) -> Finding:
 def prints_lines(grading: Grading) -> Finding:
     """Each request to predict left one line of JSON with its id, route, status, time and version.
 
-    Catches: lines for people only; refused requests that leave none; two lines of one request; an id of the log's own.
+    Catches: lines for people only; refused requests that leave none; two lines of one request; an id of the log's own; lines that wait in
+    a buffer until the service ends.
     Accepts: more keys, more lines of other kinds, stdout or stderr.
     """
     record = grading.get(observed)
+    assert record.printed is not None
     try:
-        lines = grading.reader.printed(record.service.printed, MOST_PRINTED)
+        lines = grading.reader.printed(record.printed, MOST_PRINTED)
     except Unreadable as problem:
         raise Fault(f"what the service printed {problem}") from None
     found: dict[str, list[dict[str, Any]]] = {}
