@@ -44,7 +44,8 @@ METRICS_RULES = (
     "help text and a type; a counter may be declared with or without `_total`. More metrics are yours, and so are more labels: they are "
     "added up.",
     f"**`route`** is a path of the contract, without what is behind a `?`, and `{OTHER}` for all others: whoever asks for a million paths "
-    f"must not make a million series; with a `/` at its end it may count as either. Requests to `{METRICS_PATH}` itself, under that route, and what is no HTTP need not be counted.",
+    "must not make a million series. One of these with a `/` at its end may count as either. "
+    f"Requests to `{METRICS_PATH}` itself, under that route, and what is no HTTP need not be counted.",
     "**`model_version`** is the version that scored the rows, and an empty text where none did.",
     "**Everything that is answered is counted**, once, whatever its status, whichever of your processes or threads answered, at the "
     f"latest {COUNTED_SECONDS} second after the answer was read. Whether one is counted whose caller had gone is yours to decide. "
