@@ -83,6 +83,9 @@ def make_deliveries(world: World, history: Path, flights_per_month: int) -> Deli
         if kind in WRONG:
             to_come(draft)
             says += ", and flights of days to come"
+            if month == order[1]:
+                in_two_files(draft)
+                says += ", each table in two files"
         return draft.finished(kind, says)
 
     feeds = {month: delivered(month, kind) for month, kind in zip(arriving, kinds, strict=True)}
@@ -101,6 +104,12 @@ def to_come(draft: Draft) -> None:
     times = pd.Series([draft.source.now + pd.Timedelta(minutes=after) for after in minutes]).dt.as_unit("us")
     draft.set("flights", "sched_dep", rows, times.to_numpy())
     draft.wrong("flights", "out_of_range", "sched_dep", rows)
+
+
+def in_two_files(draft: Draft) -> None:
+    """Each table is cut somewhere in its middle."""
+    for table, frame in draft.frames.items():
+        draft.cut_at[table] = int(draft.draw.integers(len(frame) // 4, 3 * len(frame) // 4))
 
 
 def put_right(draft: Draft) -> None:
