@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grader import home, stages
+from grader import home, stages, stores
 from grader.checks import charts, predictions, running, tracked, yardstick
 from grader.checks.api import Fault, Finding, Grading, Owed, check, failed, passed, work
 from grader.checks.tracked import BASELINE, VALID, Logged
 from grader.contract.features import Feature, FeatureProblem
 from grader.contract.outputs import ModelRecord
-from grader.sandbox import Mount
+from grader.sandbox import Job, Mount
 from grader.sandbox.base import Argument
-from grader.sandbox.reader import Column, Table, Unreadable
+from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT, Column, Table, Unreadable
 from grader.submission import Ran
 from grader.verdict import Chart
 from grader.world import Rows, draw_rows, features, write_data
@@ -445,18 +445,40 @@ def by_uri(grading: Grading) -> np.ndarray:
     return running.predict(grading, "predict-by-uri", run.ran, case_.rows, case_.data, uri=run.model_uri)
 
 
-@check("tracking.model_gives_predictions", uses=[case, first_training, first, by_folder, by_uri, scores])
+@work
+def by_other_uri(grading: Grading) -> np.ndarray | None:
+    """The same by the form of URI that train.json does not say; None where MLflow knows of none."""
+    case_, run = grading.get(case), grading.get(first)
+    assert run.ran.tracking is not None
+    kit, store, out = Mount(INSIDE, "kit"), Mount(run.ran.tracking, stores.NAME), grading.folder("other-uri")
+    found = Mount(out, "out", writable=True)
+    job = Job(
+        ["python", kit / "other_uri.py", store / stores.DATABASE, run.model_uri, found / "uri.json"], [kit, store, found],
+        cwd=found, env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
+    )  # fmt: skip
+    grading.sandbox.start(job).wait()
+    try:
+        other = grading.reader.json(out / "uri.json")["uri"]
+    except (Unreadable, TypeError, KeyError):
+        return None
+    if not isinstance(other, str) or not tracked.MODEL_URI.fullmatch(other):
+        return None
+    return running.predict(grading, "predict-by-other-uri", run.ran, case_.rows, case_.data, uri=other)
+
+
+@check("tracking.model_gives_predictions", uses=[case, first_training, first, by_folder, by_uri, by_other_uri, scores])
 def model_gives_predictions(grading: Grading) -> Finding:
-    """The logged model, `predict` with the folder and `predict` with the URI give the same probabilities.
+    """The logged model, `predict` with the folder and `predict` with the URI, in both its forms, give the same probabilities.
 
     Catches: a model refitted after it was logged; another model logged than kept; preprocessing left out of the logged model;
-    labels instead of probabilities. Accepts: an MLflow model kept in the folder, too.
+    labels instead of probabilities; one form of URI only. Accepts: an MLflow model kept in the folder, too.
     """
     rows = grading.get(case).rows
-    folder, uri = grading.get(by_folder), grading.get(by_uri)
+    folder, uri, other_uri = grading.get(by_folder), grading.get(by_uri), grading.get(by_other_uri)
     ours = grading.get(scores).near("first", "rows", folder)
     for what, other, most in (
         ("predict with the URI of the logged model", uri, 0.0),
+        ("predict with the other form of the URI of the logged model", uri if other_uri is None else other_uri, 0.0),
         ("the logged model on the features of these rows", ours, BARS["moved"]),
     ):
         moved, apart = int((abs(folder - other) > BARS["equal"]).sum()), float(abs(folder - other).mean())

@@ -275,7 +275,7 @@ class Story:
     gone: list[Answer]  # predict and readyz, while the registry cannot be read
     half: list[Answer]  # predict, while its database names another champion, and the files of all models are not there
     mended: list[Answer]  # predict, until the next champion of the mended registry answers
-    again: list[Answer]  # healthz, readyz and predict, started again in that state
+    again: list[Answer]  # healthz, readyz and predict, in turn, started again in that state
     back: list[Answer]  # predict, until the registry's next champion answers
     ended: str = ""  # why it went no further
     patience: float = FOLLOWED
@@ -320,7 +320,8 @@ def story(grading: Grading) -> Story:
         if not is_ready(made.wait(START_SECONDS, HEALTHZ)):
             return _cut(told, "started again while the registry cannot be read, it did not answer /healthz")
         made.wait(GRACE_SECONDS / 2)
-        told.again = made.ask(HEALTHZ, READYZ, predict)
+        asked = (HEALTHZ, READYZ, predict)
+        told.again = made.ask(*asked, count=12, pause=(2 * REFRESH_SECONDS + 1) / 12, deadline=PATIENCE_SECONDS)
     made.alter("mend")
     made.alter("champion", shop_.versions["better"])
     told.back = _followed(made, predict, shop_.versions["better"])
@@ -490,14 +491,18 @@ def outlives_the_registry(grading: Grading) -> Finding:
     if not found.again:
         raise Fault(f"{what}; {found.ended}")
     what = "we started the service again while the registry's database was unreadable"
-    _, ready, predict = found.again
-    if ready.status == 200:
-        says_right(grading, predict, "best", f"{what}; it said that it was ready")
-        how = "the last model answered"
-    else:
-        parsed(Readiness, ready, 503, what)
-        asking.value_of(predict, 503, f"{what}; it said that it was not ready, and a prediction")
-        how = "it said that it was not ready"
+    how = "it said that it was not ready"
+    for answer in found.again:
+        if answer.request == 0 and answer.status != 200:
+            raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(answer)}")
+        if answer.request == 1 and answer.status == 200:
+            how = "the last model answered"
+        elif answer.request == 1:
+            parsed(Readiness, answer, 503, what)
+        elif answer.request == 2 and (answer.status == 200 or how == "the last model answered"):
+            says_right(grading, answer, "best", f"{what}; it said that it was ready")
+        elif answer.request == 2:
+            asking.value_of(answer, 503, f"{what}; it said that it was not ready, and a prediction")
     says_right(grading, found.back[0], "better", f"{what}, and gave it back, with another champion")
     return passed("what was loaded went on answering", how, "the last model, or the truth")
 

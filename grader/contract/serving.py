@@ -44,8 +44,8 @@ PLACE_RULES = (
     f"**It starts** within {START_SECONDS} seconds: by then `/healthz` answers, and `/readyz` too if there is a champion. A port that is "
     f"taken "
     "ends it, with an exit code other than 0.",
-    "**Told to stop** (SIGTERM to all its processes) it takes no new connection, answers what it was asked before, and ends within "
-    f"{STOP_SECONDS} seconds.",
+    "**Told to stop** (SIGTERM to all its processes) it answers what it was asked before, and ends within "
+    f"{STOP_SECONDS} seconds. New connections it may refuse at once or go on taking for a moment.",
     f"**Memory**: {MEMORY_MB:,} MB for all its processes together, whatever is asked. **Answers** are there within {PATIENCE_SECONDS} "
     f"seconds, "
     "not compressed unless the request says that it takes that, and without redirects.",
