@@ -27,10 +27,8 @@ from grader.report.text import GREEN, RED, YELLOW, Style
 OLDEST_PYTHON, NEWEST_TRIED = (3, 11), (3, 13)
 GIBI = 1 << 30
 DISK_GB, MEMORY_GB = 2, 4
-HEAVY, COMPILED = (
-    ("mlflow", "prefect", "sklearn"),
-    0.9,
-)  # packages whose import takes seconds, and the share of modules that is enough
+HEAVY = ("mlflow", "prefect", "sklearn")  # packages whose import takes seconds
+COMPILED = 0.9  # the share of a package's modules with bytecode that is enough
 ENGINES, ENGINE_SECONDS = ("docker", "podman"), 20
 NAME_WIDTH, STATE_WIDTH = 12, 9
 
