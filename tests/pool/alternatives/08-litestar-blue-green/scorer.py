@@ -70,8 +70,8 @@ class Nursery:
         self.control = control
         self.source = delay.Source(usecase, data)
         self.source.features(self.source.tables["flights"].head(2))
-        self.registry = delay.Registry(usecase)
-        self.name, self.request = self.registry.name, self.source.case["request"]
+        self.usecase, self.registry = usecase, None  # MLflow looks into the store as soon as there is a client
+        self.name, self.request = self.source.case["model_name"], self.source.case["request"]
         self.version, self.child, self.failed = None, None, {}
 
     def tell(self, doors=(), **news):
@@ -118,6 +118,7 @@ class Nursery:
     def look(self):
         try:
             self.readable()
+            self.registry = self.registry or delay.Registry(self.usecase)
             model = self.registry.there(self.registry.client.get_registered_model, self.name)
             version = model and model.aliases.get("champion")
             if version is None:
