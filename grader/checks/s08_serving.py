@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from grader.checks.served import (
     VERSION,
     Service,
     alter,
+    altered,
+    altering,
     copied,
     is_ready,
     service,
@@ -62,6 +64,7 @@ FRESH = 180  # rows that nobody asks about before the pace is measured: an answe
 BURST_LEAST, BURST_MOST = 50, 400
 BURST_APART = 4  # large requests for each that asks whether the service is alive
 ELSEWHERE = timezone(timedelta(hours=5, minutes=45))
+HELD_SECONDS, HELD_PAUSE = 5.0, 0.1  # for which the registry's database is locked, and between two requests meanwhile
 AIRBORNE_SECONDS = 0.05  # after which a request that was sent has arrived
 
 
@@ -268,15 +271,16 @@ class Story:
     """
 
     service: Service
-    closed: list[Answer]  # readyz, predict, healthz, version, without a champion
-    waited: list[Answer]  # readyz, after there was one
-    opened: list[Answer]  # predict, then
-    beside: list[Answer]  # predict, of the other service at that time
-    gone: list[Answer]  # predict and readyz, while the registry cannot be read
-    half: list[Answer]  # predict, while its database names another champion, and the files of all models are not there
-    mended: list[Answer]  # predict, until the next champion of the mended registry answers
-    again: list[Answer]  # healthz, readyz and predict, in turn, started again in that state
-    back: list[Answer]  # predict, until the registry's next champion answers
+    closed: list[Answer] = field(default_factory=list)  # readyz, predict, healthz, version, without a champion
+    waited: list[Answer] = field(default_factory=list)  # readyz, after there was one
+    opened: list[Answer] = field(default_factory=list)  # predict, then
+    beside: list[Answer] = field(default_factory=list)  # predict, of the other service at that time
+    held: list[Answer] = field(default_factory=list)  # predict and healthz, while the registry's database is locked
+    gone: list[Answer] = field(default_factory=list)  # predict and readyz, while the registry cannot be read
+    half: list[Answer] = field(default_factory=list)  # predict: another champion, and the files of no model
+    mended: list[Answer] = field(default_factory=list)  # predict, until the champion of the mended registry answers
+    again: list[Answer] = field(default_factory=list)  # healthz, readyz and predict in turn, started again without it
+    back: list[Answer] = field(default_factory=list)  # predict, until the registry's next champion answers
     ended: str = ""  # why it went no further
     patience: float = FOLLOWED
     """Seconds that it had to become ready, once there was a champion: more where it had only just started."""
@@ -287,7 +291,7 @@ def story(grading: Grading) -> Story:
     grading.settle(opened)
     shop_, rows = grading.get(shop), rows_of(grading.get(given).rows.table)[:3]
     made = service(grading, "service-without-a-champion", shop_.store)
-    told = Story(made, [], [], [], [], [], [], [], [], [])
+    told = Story(made)
     predict = question(rows)
     with grading.sandbox.turn:
         bare = copied(grading, shop_.store, "shop-without-a-champion")
@@ -306,6 +310,12 @@ def story(grading: Grading) -> Story:
             return _cut(told, "it did not become ready when there was a champion")
         told.opened = made.ask(predict)
         told.beside = grading.get(opened).service.ask(predict)
+        holding = altering(grading, made.own_store, "hold", str(HELD_SECONDS))
+        count = round(HELD_SECONDS / HELD_PAUSE)
+        told.held = made.ask(
+            predict, HEALTHZ, count=count, seconds=HELD_SECONDS + 0.5, pause=HELD_PAUSE, deadline=PATIENCE_SECONDS
+        )
+        altered(holding, "hold")
         made.alter("break")
         told.gone = made.ask(predict, READYZ, count=12, pause=(2 * REFRESH_SECONDS + 1) / 12)
         made.alter("hide")
@@ -471,12 +481,22 @@ def ready_when_it_can_answer(grading: Grading) -> Finding:
 def outlives_the_registry(grading: Grading) -> Finding:
     """A registry that cannot be read takes nothing away; the service starts without it, or says that it cannot, and follows it again.
 
-    Catches: a look at the registry for each request; an end at the start; a model that is never looked up again, or never tried again.
+    Catches: a look at the registry for each request, or where requests wait for it; an end at the start; a model that is never looked
+    up again, or never tried again.
     Accepts: the last model kept, or the truth that there is none; models fetched before they are champion.
     """
     found = grading.get(story)
     if not found.opened or found.opened[0].status != 200:
         raise Owed("the service has to become ready first: see serving.ready_when_it_can_answer")
+    what = f"we locked the registry's database for {HELD_SECONDS:g} s while the service ran"
+    for answer in found.held:
+        if answer.request == 0:
+            says_right(grading, answer, "better", what)
+        elif answer.status != 200:
+            raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(answer)}")
+    waited = max(answer.done - answer.sent for answer in found.held)
+    if waited > BARS["waits"]:
+        return failed(f"{what}; a request waited for it", f"{waited:.1f} s", f"{BARS['waits']:g} s")
     what = "we made the registry's database unreadable while the service ran"
     for answer in found.gone:
         if answer.request == 0:

@@ -17,6 +17,7 @@ from grader.checks.s06_registry import answers, cases, gate, given, lined_up, ta
 from grader.contract.serving import GRACE_SECONDS, MEMORY_MB, PATIENCE_SECONDS
 from grader.sandbox import Mount
 from grader.sandbox.base import Argument, Job
+from grader.sandbox.base import Service as Begun
 from grader.sandbox.reader import INSIDE, TOOL_ENVIRONMENT
 from grader.services import HOST, Answer, Request
 from grader.submission import Ran, Running
@@ -86,13 +87,23 @@ def copied(grading: Grading, store: Path, label: str) -> Path:
 
 def alter(grading: Grading, store: Path, what: str, version: str, *more: str) -> None:
     """Change a store behind the back of whoever uses it. Raises Owed."""
+    altered(altering(grading, store, what, version, *more), what)
+
+
+def altering(grading: Grading, store: Path, what: str, version: str, *more: str) -> Begun:
+    """Begin to change it, and return at once."""
     kit, place = Mount(INSIDE, "kit"), Mount(store, stores.NAME, writable=True)
     job = Job(
         ["python", kit / "alter_registry.py", place / stores.DATABASE, what, grading.get(given).model, version, *more], [kit, place],
         cwd=place,
         env={**TOOL_ENVIRONMENT, "HOME": "/tmp"}, limits=grading.limits, network=False,
     )  # fmt: skip
-    finished = grading.sandbox.start(job).wait()
+    return grading.sandbox.start(job)
+
+
+def altered(begun: Begun, what: str) -> None:
+    """Wait until it is changed. Raises Owed."""
+    finished = begun.wait()
     if not finished.ok:
         raise Owed(f"we changed the registry ({what}); {finished.sentence()}: {finished.output[-200:]}")
 

@@ -62,9 +62,9 @@ MODEL_RULES = (
     "say "
     "either. Without a champion it says 503, with a `reason`, and so does `/v1/predict`; `/healthz` goes on saying 200. When "
     "there is a champion, it becomes ready in the time above.",
-    "**A champion that cannot be loaded** leaves the one that answered before. So does a registry that cannot be reached: what is loaded "
-    "goes on "
-    "answering. Started while the registry cannot be reached, it answers with the last model that it had, which it kept in "
+    "**A champion that cannot be loaded** leaves the one that answered before. So does a registry that cannot be reached, or that hangs: "
+    "what is loaded goes on answering, and no request waits for the registry. Started while the registry cannot be reached, it answers "
+    "with the last model that it had, which it kept in "
     "`MLEKIT_STATE`, or "
     "says that it is not ready. It follows the registry again at the latest "
     f"{BACK_SECONDS} seconds after that is back, with the files of its models. What becomes of a model whose alias is taken away is yours "

@@ -10,11 +10,13 @@ WHAT is
     FAILED, KILLED, RUNNING    the run ended so, or goes on; VERSION and SOURCE do not matter
     break, mend        the database is no database any more, or what it was
     hide, show         the folder of all artifacts has another name, or that which it had
+    hold               nobody else can read the database for so many seconds; VERSION says how many
 """
 
 import shutil
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 
@@ -29,6 +31,11 @@ def main(database, what, model, version, source=None, run=None):
         with open(aside, "rb") as kept, open(database, "r+b") as file:
             shutil.copyfileobj(kept, file)
             file.truncate()
+    elif what == "hold":
+        connection = sqlite3.connect(database, timeout=30)
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(float(version))
+        connection.close()
     elif what == "hide":
         artifacts.rename(hidden)
     elif what == "show":
