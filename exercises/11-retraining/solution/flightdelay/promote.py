@@ -28,7 +28,10 @@ def run(usecase: Path, version: str, data: Path, out: Path, after: str = "") -> 
     with tracking_server():
         registry = Registry(case.model_name)
         with registry.locked():
-            decision = decide(registry, version, case, flights, features)
+            try:
+                decision = decide(registry, version, case, flights, features)
+            except gate.NoAnswer as problem:  # not of the challenger, which would be refused for it
+                refuse("no_answer", f"the champion gives nothing to compare with: {problem}; roll back first")
     out.write_text(json.dumps(decision, indent=2))
 
 
