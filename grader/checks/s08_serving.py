@@ -416,6 +416,12 @@ def wrong_answers(grading: Grading, told: Sequence[About], what: str) -> Finding
     return failed(f"{what}; answers are not those of the version that they name", f"{wrong:,} of {len(told):,}", "none")
 
 
+def says_alive(answer: Answer, what: str) -> None:
+    """See that /healthz said 200. Raises Fault."""
+    if answer.status != 200:
+        raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(answer)}")
+
+
 NOT_YET = ("the connection was refused", "the connection was closed without an answer")
 
 
@@ -464,8 +470,7 @@ def ready_when_it_can_answer(grading: Grading) -> Finding:
     ready, predict, alive, version = later.closed
     parsed(Readiness, ready, 503, f"{what} and asked /readyz")
     asking.value_of(predict, 503, f"{what} and asked for a prediction")
-    if alive.status != 200:
-        raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(alive)}")
+    says_alive(alive, what)
     if parsed(Told, version, 200, f"{what} and asked /version").model_version is not None:
         raise Fault(f"{what}; /version names a version")
     what = "we started serve without a champion, and then there was one"
@@ -492,8 +497,8 @@ def outlives_the_registry(grading: Grading) -> Finding:
     for answer in found.held:
         if answer.request == 0:
             says_right(grading, answer, "better", what)
-        elif answer.status != 200:
-            raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(answer)}")
+        else:
+            says_alive(answer, what)
     waited = max(answer.done - answer.sent for answer in found.held)
     if waited > BARS["waits"]:
         return failed(f"{what}; a request waited for it", f"{waited:.1f} s", f"{BARS['waits']:g} s")
@@ -513,15 +518,15 @@ def outlives_the_registry(grading: Grading) -> Finding:
     what = "we started the service again while the registry's database was unreadable"
     how = "it said that it was not ready"
     for answer in found.again:
-        if answer.request == 0 and answer.status != 200:
-            raise Fault(f"{what}; /healthz has to get 200, since the process is alive, and got {got(answer)}")
-        if answer.request == 1 and answer.status == 200:
+        if answer.request == 0:
+            says_alive(answer, what)
+        elif answer.request == 1 and answer.status == 200:
             how = "the last model answered"
         elif answer.request == 1:
             parsed(Readiness, answer, 503, what)
-        elif answer.request == 2 and (answer.status == 200 or how == "the last model answered"):
+        elif answer.status == 200 or how == "the last model answered":
             says_right(grading, answer, "best", f"{what}; it said that it was ready")
-        elif answer.request == 2:
+        else:
             asking.value_of(answer, 503, f"{what}; it said that it was not ready, and a prediction")
     says_right(grading, found.back[0], "better", f"{what}, and gave it back, with another champion")
     return passed("what was loaded went on answering", how, "the last model, or the truth")
